@@ -1,0 +1,1 @@
+"""The lab: a real Glance fleet on one machine, to rehearse a rolling upgrade on."""

@@ -1,0 +1,46 @@
+"""Errors that an operator reads at two in the morning.
+
+Each says four things: what was found, what was expected, what is safe now, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class RollingUpgradeError(Exception):
+    """A step could not do its work. The message is complete: it can be shown as it is."""
+
+    def __init__(self, found: str, *, expected: str, safe: str, next_step: str) -> None:
+        self.found = found
+        self.expected = expected
+        self.safe = safe
+        self.next_step = next_step
+        super().__init__(found, expected, safe, next_step)
+
+    def __str__(self) -> str:
+        return (
+            f"Found: {self.found}\n"
+            f"Expected: {self.expected}\n"
+            f"Safe now: {self.safe}\n"
+            f"Next: {self.next_step}"
+        )
+
+
+class RefusedError(RollingUpgradeError):
+    """The request or a file is not acceptable. Nothing was touched."""
+
+    def __init__(self, found: str, *, expected: str, next_step: str) -> None:
+        super().__init__(
+            found, expected=expected, safe="nothing was touched; the fleet serves as before.", next_step=next_step
+        )
+
+
+class PrecheckError(RollingUpgradeError):
+    """The world is not in the state in which this step may begin. The step changed nothing."""
+
+
+class VerifyError(RollingUpgradeError):
+    """The step did its work and the world does not show it."""
+
+
+class UnreachableError(RollingUpgradeError):
+    """A node, balancer or database could not be asked."""

@@ -1,0 +1,175 @@
+"""The fleet: nodes, balancers and database of one installation, read from a file in ``include/fleets``.
+
+A fleet file holds names, addresses and the ids of Airflow connections, never a secret. Everything that can
+reach a shell or a balancer's command line is held to a narrow alphabet here, when the file is read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rolling_upgrade.errors import RefusedError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+"""A name that is safe in a shell, in a DAG id and in HAProxy's command language."""
+AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]+$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Node(_Model):
+    """One machine that runs the service."""
+
+    name: Name
+    address: str
+    ssh_connection: Name
+    server: Name | None = None
+    """Its server name on the balancers, where that differs from ``name``."""
+
+    @property
+    def server_name(self) -> str:
+        return self.server or self.name
+
+    @model_validator(mode="after")
+    def _address_is_an_ip(self) -> Self:
+        ipaddress.ip_address(self.address)
+        return self
+
+
+class Balancer(_Model):
+    """One HAProxy, reached through its runtime API at admin level."""
+
+    name: Name
+    connection: Name
+    backend: Name
+
+
+class Database(_Model):
+    """The service's database: the operator's login and the service's own."""
+
+    connection: Name
+    service_connection: Name
+    name: Name
+
+
+class Releases(_Model):
+    """Where the archives of releases lie: ``<service>-<version>.tar.gz`` with a ``.sha256`` beside each."""
+
+    archives: AbsolutePath
+
+
+class Backup(_Model):
+    """Where dumps of the database go, on the worker."""
+
+    directory: AbsolutePath
+
+
+class Config(_Model):
+    """The service's configuration: a folder of templates in ``include/config`` and the fleet's values for it."""
+
+    templates: Name
+    values: dict[str, Any] = Field(default_factory=dict)
+
+
+class Defaults(_Model):
+    """What a run uses where the form leaves something open. Times are in seconds."""
+
+    drain_timeout_seconds: int = Field(default=600, ge=1, le=86_400)
+    soak_seconds: int = Field(default=30, ge=0, le=86_400)
+    min_in_rotation: int | None = Field(default=None, ge=1)
+    """Servers that stay UP on every balancer while a node is out; None means all but one, at least 1."""
+
+
+class Fleet(_Model):
+    """One installation. Raises RefusedError when the file does not describe one."""
+
+    name: Name
+    service: Name
+    nodes: tuple[Node, ...] = Field(min_length=1)
+    balancers: tuple[Balancer, ...] = Field(min_length=1)
+    database: Database
+    releases: Releases
+    backup: Backup
+    config: Config
+    defaults: Defaults = Defaults()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for what, names in {
+            "nodes": [n.name for n in self.nodes],
+            "server names": [n.server_name for n in self.nodes],
+            "addresses": [n.address for n in self.nodes],
+            "balancers": [b.name for b in self.balancers],
+        }.items():
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"{what} must be unique, and {', '.join(twice)} stands there more than once")
+        return self
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        return tuple(n.name for n in self.nodes)
+
+    def node(self, name: str) -> Node:
+        """The node of that name; raises RefusedError for a name that is not in the inventory."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise RefusedError(
+            f"node {name!r} is not in fleet {self.name!r}.",
+            expected=f"one of {', '.join(self.node_names)}.",
+            next_step="correct the name, or add the node to the fleet file.",
+        )
+
+
+def load(path: Path) -> Fleet:
+    """Read one fleet file. Raises RefusedError, naming the file and each thing that is wrong in it."""
+    try:
+        return Fleet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        if isinstance(error, ValidationError):
+            wrong = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}, found {item['input']!r}"
+                for item in error.errors()
+            )
+        else:
+            wrong = str(error)
+        raise RefusedError(
+            f"fleet file {path.name} cannot be used: {wrong}.",
+            expected="a fleet as in include/fleets/lab.yaml.",
+            next_step="correct the file; its workflow appears again when it is read next.",
+        ) from error
+
+
+def fleet_directory() -> Path:
+    """``ROLLING_UPGRADE_FLEETS`` if set, else ``include/fleets`` of this project."""
+    chosen = os.environ.get("ROLLING_UPGRADE_FLEETS")
+    return Path(chosen) if chosen else PROJECT_ROOT / "include" / "fleets"
+
+
+def fleet_files() -> tuple[Path, ...]:
+    """Every fleet file, in the order of their names."""
+    return tuple(sorted(fleet_directory().glob("*.yaml")))
+
+
+def load_named(name: str) -> Fleet:
+    """The fleet of that name. Raises RefusedError when no file holds it."""
+    for path in fleet_files():
+        fleet = load(path)
+        if fleet.name == name:
+            return fleet
+    raise RefusedError(
+        f"no file in {fleet_directory()} describes a fleet named {name!r}.",
+        expected="one file for each fleet.",
+        next_step="restore the fleet file, then clear the failed task.",
+    )

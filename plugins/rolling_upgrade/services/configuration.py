@@ -1,0 +1,64 @@
+"""Rendering a service's configuration for one node on one release, from the templates in ``include/config``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from rolling_upgrade.errors import RefusedError
+from rolling_upgrade.fleet.inventory import PROJECT_ROOT, Fleet, Node
+
+TEMPLATES = PROJECT_ROOT / "include" / "config"
+
+
+@dataclass(frozen=True)
+class ServiceLogin:
+    """How the service logs in to its database. The password is kept out of ``repr``."""
+
+    login: str
+    password: str
+    host: str
+    port: int
+    name: str
+
+    def __repr__(self) -> str:
+        return f"ServiceLogin({self.login}@{self.host}:{self.port}/{self.name})"
+
+
+def render(
+    fleet: Fleet,
+    node: Node,
+    release: str,
+    service_login: ServiceLogin,
+    *,
+    service_port: int = 9292,
+    templates: Path = TEMPLATES,
+) -> str:
+    """The node's main configuration file, as text.
+
+    Raises RefusedError when the template is missing, is wrong, or uses a value that the fleet file does not give.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates / fleet.config.templates),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - an INI file, not HTML
+        keep_trailing_newline=True,
+    )
+    template = f"{fleet.service}-api.conf.j2"
+    try:
+        return environment.get_template(template).render(
+            fleet=fleet,
+            node=node,
+            release=release,
+            service_port=service_port,
+            database=service_login,
+            values=fleet.config.values,
+        )
+    except jinja2.TemplateError as error:
+        raise RefusedError(
+            f"template {fleet.config.templates}/{template} cannot be rendered for {node.name}: {error}.",
+            expected="a template in include/config that uses only what the fleet file gives.",
+            next_step="correct the template or config.values in the fleet file.",
+        ) from error
