@@ -4,5 +4,11 @@ from __future__ import annotations
 
 import os
 
-for name in [name for name in os.environ if name.startswith(("GLANCE_LAB_", "DEMO_", "ROLLING_UPGRADE_"))]:
-    del os.environ[name]
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("GLANCE_LAB_", "DEMO_", "ROLLING_UPGRADE_")):
+            monkeypatch.delenv(name)

@@ -1,0 +1,188 @@
+"""Airflow for a rehearsal: started, made ready, and ended without leaving a process.
+
+    with running_airflow(fleets=state / "fleets", dag_ids=["glance_rolling_upgrade_lab"]) as airflow:
+        run_id = airflow.api.trigger("glance_rolling_upgrade_lab", {...})
+
+Every start begins with an empty database, so that a run interrupted by the last end does not go on by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from include.demo import airflow_settings, processes
+from include.demo.airflow_settings import AirflowPlace
+from include.demo.rest import AirflowApi
+from include.lab import settings
+
+START_SECONDS = 120.0
+STOP_SECONDS = 25.0
+GROUP = "airflow"
+SUPERVISOR = Path(__file__).with_name("airflow_supervisor.py")
+
+
+class AirflowNotReadyError(RuntimeError):
+    """Airflow did not come up, and nothing of it is left running; the message says how far it came."""
+
+
+@dataclass(frozen=True)
+class RunningAirflow:
+    """An Airflow that answers."""
+
+    place: AirflowPlace
+    password: str
+    api: AirflowApi
+
+    @property
+    def url(self) -> str:
+        return self.place.url
+
+    @property
+    def user(self) -> str:
+        return airflow_settings.USER
+
+
+@contextlib.contextmanager
+def running_airflow(
+    fleets: Path,
+    dag_ids: Sequence[str] = (),
+    *,
+    connections: Path | None = None,
+    lab: Path | None = settings.PROJECT_ROOT / "lab",
+    home: Path = settings.PROJECT_ROOT / "build" / "airflow",
+    dags: Path = settings.PROJECT_ROOT / "dags",
+    port: int = settings.AIRFLOW_PORT,
+) -> Iterator[RunningAirflow]:
+    """Start Airflow, wait until it is healthy and has the DAGs, and end it afterwards.
+
+    ``fleets`` is a folder of fleet files, ``connections`` a file as ``airflow connections import`` takes it.
+    ``lab`` is the lab's command: with it Airflow runs in the lab's cgroup, so that taking the lab down ends
+    it also after ``kill -9`` of this process. Raises AirflowNotReadyError.
+    """
+    place = AirflowPlace(home=home, project=settings.PROJECT_ROOT, port=port, dags=dags, fleets=fleets)
+    end_leftovers(place, lab)
+    keys = airflow_settings.write_home(place, dict(os.environ))
+    _fresh_database(place)
+    supervisor = subprocess.Popen(_command(place, lab), cwd=place.project, stdin=subprocess.DEVNULL)
+    try:
+        api = AirflowApi(place.url, airflow_settings.USER, keys.password)
+        _wait_ready(place, api, supervisor, dag_ids)
+        if connections is not None:
+            api.put_connections(json.loads(connections.read_text()))
+        yield RunningAirflow(place, keys.password, api)
+    finally:
+        stop(place, lab)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            supervisor.wait(5)
+
+
+def end_leftovers(place: AirflowPlace, lab: Path | None) -> None:
+    """End what an earlier run from this home has left, however that run ended."""
+    if place.home.exists():
+        stop(place, lab)
+
+
+def stop(place: AirflowPlace, lab: Path | None) -> None:
+    """End this home's Airflow: ask the supervisor, then insist on whatever is left. Idempotent."""
+    record_path = place.home / "supervisor.json"
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        record = json.loads(record_path.read_text())
+        pid = int(record["pid"])
+
+        def gone() -> bool:
+            return processes.start_time(pid) != str(record["start_time"])
+
+        if not gone():
+            processes.send([pid], signal.SIGTERM)
+            processes.wait_until(gone, STOP_SECONDS)
+    if processes.end_carrying("AIRFLOW_HOME", str(place.home)) and lab is not None and lab.exists():
+        subprocess.run([str(lab), "kill-group", GROUP], check=False, stdin=subprocess.DEVNULL)
+    record_path.unlink(missing_ok=True)
+
+
+def _command(place: AirflowPlace, lab: Path | None) -> list[str]:
+    command = [sys.executable, "-I", str(SUPERVISOR), str(place.home)]
+    if lab is not None and lab.exists():
+        return [str(lab), "exec", "--group", GROUP, "--", *command]
+    return command
+
+
+def _fresh_database(place: AirflowPlace) -> None:
+    """Put an empty, migrated database in place. Migrating takes seconds, so one is kept for each lock."""
+    lock = (place.project / "requirements.lock").read_bytes()
+    template = place.home / f"empty-{hashlib.sha256(lock).hexdigest()[:16]}.db"
+    for old in place.home.glob("airflow.db*"):
+        old.unlink()
+    if not template.exists():
+        airflow = Path(sys.executable).with_name("airflow")
+        done = subprocess.run(
+            [str(airflow), "db", "migrate"],
+            env=json.loads((place.home / "environment.json").read_text()),
+            cwd=place.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise AirflowNotReadyError(
+                f"Airflow could not make its database in {place.home}: {(done.stdout + done.stderr)[-2000:]}"
+            )
+        place.database.rename(template)
+    shutil.copyfile(template, place.database)
+    place.database.chmod(0o600)
+
+
+def _wait_ready(
+    place: AirflowPlace, api: AirflowApi, supervisor: subprocess.Popen[bytes], dag_ids: Sequence[str]
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    missing = "an answer"
+    while time.monotonic() < deadline:
+        if supervisor.poll() is not None:
+            missing = "its supervisor, which has ended"
+            break
+        with contextlib.suppress(requests.RequestException):
+            missing = _missing(api, dag_ids)
+            if not missing:
+                return
+        time.sleep(0.2)
+    raise AirflowNotReadyError(
+        f"Airflow is not ready; still missing: {missing}.\nExpected within {START_SECONDS:.0f} s: a healthy "
+        f"api-server, scheduler, dag-processor and triggerer, and DAGs {', '.join(dag_ids) or '(none)'}.\n"
+        f"Airflow is being ended; no run was started. Look at {place.logs}/*.log, then start again.\n"
+        f"{_last_lines(place)}"
+    )
+
+
+def _missing(api: AirflowApi, dag_ids: Sequence[str]) -> str:
+    """What is not there yet, empty when all is. Raises AirflowNotReadyError for a broken DAG file."""
+    unhealthy = api.unhealthy()
+    if unhealthy:
+        return ", ".join(unhealthy)
+    absent = [dag_id for dag_id in dag_ids if not api.dag_exists(dag_id)]
+    errors = api.import_errors() if absent else []
+    if errors:
+        raise AirflowNotReadyError("A DAG file cannot be loaded; no run was started.\n" + "\n".join(errors))
+    return ", ".join(f"DAG {dag_id}" for dag_id in absent)
+
+
+def _last_lines(place: AirflowPlace) -> str:
+    parts = []
+    for log in sorted(place.logs.glob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()[-5:]
+        parts += [f"{log.name}: {line}" for line in lines]
+    return "\n".join(parts)

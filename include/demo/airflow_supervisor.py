@@ -1,0 +1,131 @@
+"""Keeps Airflow's four components running and ends them together. Standard library only, to start at once.
+
+    python -I airflow_supervisor.py HOME
+
+Reads ``HOME/environment.json``, starts the components with their logs in ``HOME/logs``, and writes
+``HOME/supervisor.json`` (its pid and start time). SIGTERM ends everything below it, including task processes,
+which Airflow gives process groups of their own. If one component ends by itself, the others are ended too and
+the exit status is 1. SIGINT is left to the demo, which ends things in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Isolated mode leaves the project out of the path, and everything else that could slow the start.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from include.demo import processes
+
+PR_SET_CHILD_SUBREAPER = 36
+PATIENCE_SECONDS = 8.0
+# The log servers of scheduler and triggerer would listen on every address; here all read the same folder.
+COMPONENTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+
+
+class Supervisor:
+    """One set of components."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.components: dict[int, str] = {}
+
+    def start(self) -> None:
+        """Start all components at once; each writes its own log."""
+        environment = json.loads((self.home / "environment.json").read_text())
+        airflow = str(Path(sys.executable).with_name("airflow"))
+        for name, arguments in COMPONENTS.items():
+            with (self.home / "logs" / f"{name}.log").open("wb") as log:
+                child = subprocess.Popen(
+                    [airflow, *arguments],
+                    cwd=self.home,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            self.components[child.pid] = name
+        record = {"pid": os.getpid(), "start_time": processes.start_time(os.getpid())}
+        temporary = self.home / ".supervisor.json.new"
+        temporary.write_text(json.dumps(record))
+        temporary.replace(self.home / "supervisor.json")
+
+    def watch(self, next_signal: Callable[[], int]) -> int:
+        """Wait until a component ends or the end is asked for; then end the rest. Returns the exit status."""
+        status = 0
+        while next_signal() != signal.SIGTERM:
+            if ended := self._reap():
+                print("; ".join(ended), file=sys.stderr, flush=True)
+                status = 1
+                break
+        self.end()
+        return status
+
+    def _reap(self) -> list[str]:
+        """Collect what has ended, orphans too; the components among it, with how they ended."""
+        ended = []
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if name := self.components.pop(found[0], None):
+                    ended.append(f"{name} ended by itself with {os.waitstatus_to_exitcode(found[1])}")
+        return ended
+
+    def end(self) -> None:
+        """Ask, wait, insist: afterwards nothing that this supervisor started is left."""
+        processes.send(list(self.components), signal.SIGTERM)
+        # The api-server needs five seconds more to leave after it has said good-bye; it keeps nothing.
+        processes.wait_until(lambda: self._left() <= {"api-server"}, PATIENCE_SECONDS)
+        processes.wait_until(self._nothing_left_after_kill, PATIENCE_SECONDS)
+
+    def _left(self) -> set[str]:
+        self._reap()
+        return {self.components.get(pid, "task") for pid in processes.descendants(os.getpid())}
+
+    def _nothing_left_after_kill(self) -> bool:
+        processes.send(processes.descendants(os.getpid()), signal.SIGKILL)
+        return not self._left()
+
+
+@contextlib.contextmanager
+def _wakeups() -> Iterator[Callable[[], int]]:
+    """Signals as a queue. Blocking them would be simpler, but children inherit a mask, and no handlers."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(writer.fileno())
+    try:
+        yield lambda: reader.recv(1)[0]
+    finally:
+        signal.set_wakeup_fd(-1)
+        reader.close()
+        writer.close()
+
+
+def main(home: Path) -> int:
+    """Run until told to end. 0: ended as asked; 1: a component ended by itself."""
+    with contextlib.suppress(PermissionError):
+        os.setsid()  # refused when already leading a session, which is as good
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    supervisor = Supervisor(home)
+    with _wakeups() as next_signal:
+        supervisor.start()
+        return supervisor.watch(next_signal)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
