@@ -17,12 +17,7 @@ class RollingUpgradeError(Exception):
         super().__init__(found, expected, safe, next_step)
 
     def __str__(self) -> str:
-        return (
-            f"Found: {self.found}\n"
-            f"Expected: {self.expected}\n"
-            f"Safe now: {self.safe}\n"
-            f"Next: {self.next_step}"
-        )
+        return f"Found: {self.found}\nExpected: {self.expected}\nSafe now: {self.safe}\nNext: {self.next_step}"
 
 
 class RefusedError(RollingUpgradeError):

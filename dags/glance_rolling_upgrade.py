@@ -1,0 +1,165 @@
+"""Rolling upgrade of Glance: one workflow for each fleet file in ``include/fleets``.
+
+The steps are those of the Glance administration guide, "Rolling Upgrades", in its order. Nothing here knows how a
+step works; that is in the package ``rolling_upgrade``.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param, TaskGroup, task, task_group
+
+from rolling_upgrade.fleet.catalogue import Catalogue
+from rolling_upgrade.fleet.catalogue import load as load_catalogue
+from rolling_upgrade.fleet.inventory import Fleet, fleet_files
+from rolling_upgrade.fleet.inventory import load as load_fleet
+from rolling_upgrade.operators.backup import BackupDatabaseOperator
+from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
+from rolling_upgrade.operators.database_phase import ContractOperator, ExpandOperator, MigrateOperator
+from rolling_upgrade.operators.plan import PlanOperator
+from rolling_upgrade.operators.preflight import PreflightOperator
+from rolling_upgrade.operators.rotation import ReturnToRotationOperator, TakeOutOperator
+from rolling_upgrade.operators.service import StartOperator, StopOperator, SwitchReleaseOperator
+from rolling_upgrade.operators.stage_release import StageReleaseOperator
+from rolling_upgrade.sensors.waits import (
+    DrainedSensor,
+    HealthySensor,
+    MigrationCompleteSensor,
+    NoOldServicesSensor,
+    SoakSensor,
+    TurnSensor,
+)
+
+NEW_NODE = "{{ ti.xcom_pull(task_ids='plan')[0] }}"
+
+
+def form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
+    """The trigger form. `plan` checks every value, so that the form and the REST API are refused alike."""
+    return {
+        "target_release": Param(
+            catalogue.versions[-1],
+            type="string",
+            title="Target release",
+            examples=list(catalogue.versions),
+            description="The release to move the fleet to: the next one, or from one SLURP release to the next.",
+        ),
+        "nodes": Param(
+            list(fleet.node_names),
+            type=["array", "null"],
+            title="Nodes",
+            examples=list(fleet.node_names),
+            description="The nodes to upgrade, in this order. Contract runs once no node of the fleet is left behind.",
+        ),
+        "new_node": Param(
+            None,
+            type=["string", "null"],
+            title="New node",
+            examples=list(fleet.node_names),
+            description="The node that is upgraded first and runs the database phases. Empty: the first of the nodes.",
+        ),
+        "drain_timeout_seconds": Param(
+            fleet.defaults.drain_timeout_seconds,
+            type="integer",
+            title="Drain timeout (seconds)",
+            description="How long a node may take to finish its requests. Then it goes back into rotation and the "
+            "run holds; nothing is cut.",
+        ),
+        "soak_seconds": Param(
+            fleet.defaults.soak_seconds,
+            type="integer",
+            title="Soak (seconds)",
+            description="How long a node is watched after its return before the next one begins.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Show the plan and end. Nothing is changed.",
+        ),
+    }
+
+
+def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
+    """The workflow for one fleet."""
+    name = fleet.name
+    with DAG(
+        dag_id=f"{fleet.service}_rolling_upgrade_{name}",
+        description=f"Rolling upgrade of {fleet.service} on fleet {name}",
+        doc_md=__doc__,
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        params=form(fleet, catalogue),
+        render_template_as_native_obj=True,
+        default_args={"retries": 0},
+        tags=["rolling-upgrade", fleet.service, name],
+    ) as dag:
+        plan = PlanOperator(task_id="plan", fleet=name)
+        preflight = PreflightOperator.partial(
+            task_id="preflight", fleet=name, map_index_template="{{ task.node }}"
+        ).expand(node=plan.output)
+        stage_release = StageReleaseOperator.partial(
+            task_id="stage_release", fleet=name, map_index_template="{{ task.node }}"
+        ).expand(node=plan.output)
+        backup_database = BackupDatabaseOperator(task_id="backup_database", fleet=name)
+
+        @task
+        def line_up(nodes: list[str]) -> list[str]:
+            """The nodes that follow the new node, in the order of their turns."""
+            return nodes[1:]
+
+        with TaskGroup("new_node_out") as new_node_out:
+            (
+                TakeOutOperator(task_id="take_out", fleet=name, node=NEW_NODE)
+                >> DrainedSensor(task_id="drained", fleet=name, nodes_from="plan")
+                >> StopOperator(task_id="stop", fleet=name, node=NEW_NODE)
+                >> SwitchReleaseOperator(task_id="switch_release", fleet=name, node=NEW_NODE)
+            )
+
+        expand = ExpandOperator(task_id="expand", fleet=name, node=NEW_NODE)
+        migrate = MigrateOperator(task_id="migrate", fleet=name, node=NEW_NODE)
+        migration_complete = MigrationCompleteSensor(task_id="migration_complete", fleet=name, nodes_from="plan")
+
+        with TaskGroup("new_node_in") as new_node_in:
+            (
+                StartOperator(task_id="start", fleet=name, node=NEW_NODE)
+                >> HealthySensor(task_id="healthy", fleet=name, nodes_from="plan")
+                >> ReturnToRotationOperator(task_id="return_to_rotation", fleet=name, node=NEW_NODE)
+                >> SoakSensor(task_id="soak", fleet=name, nodes_from="plan")
+            )
+
+        @task_group(group_id="remaining_nodes")
+        def remaining_nodes(node: str) -> None:
+            at = {"fleet": name, "node": node, "map_index_template": "{{ task.node }}"}
+            wait = {"fleet": name, "nodes_from": "line_up"}
+            (
+                TurnSensor(task_id="turn", last_step="remaining_nodes.soak")
+                >> TakeOutOperator(task_id="take_out", **at)
+                >> DrainedSensor(task_id="drained", **wait)
+                >> StopOperator(task_id="stop", **at)
+                >> SwitchReleaseOperator(task_id="switch_release", **at)
+                >> StartOperator(task_id="start", **at)
+                >> HealthySensor(task_id="healthy", **wait)
+                >> ReturnToRotationOperator(task_id="return_to_rotation", **at)
+                >> SoakSensor(task_id="soak", **wait)
+            )
+
+        remaining = remaining_nodes.expand(node=line_up(plan.output))
+
+        # With no remaining node the group is skipped, and the run goes on; a failure anywhere stops it here.
+        no_old_services = NoOldServicesSensor(
+            task_id="no_old_services", fleet=name, nodes_from="plan", trigger_rule="none_failed"
+        )
+        contract = ContractOperator(task_id="contract", fleet=name, node=NEW_NODE)
+        verify = VerifyOperator(task_id="verify", fleet=name, trigger_rule="none_failed")
+        report = ReportOperator(task_id="report", fleet=name)
+
+        plan >> preflight >> stage_release >> backup_database >> new_node_out
+        new_node_out >> expand >> migrate >> migration_complete >> new_node_in >> remaining
+        [new_node_in, remaining] >> no_old_services >> contract >> verify >> report
+    return dag
+
+
+_catalogue = load_catalogue()
+for _path in fleet_files():
+    _fleet = load_fleet(_path)
+    globals()[f"{_fleet.service}_rolling_upgrade_{_fleet.name}"] = rolling_upgrade(_fleet, _catalogue)

@@ -1,0 +1,176 @@
+"""From what was asked and what was observed to a plan, or to a refusal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rolling_upgrade.errors import RefusedError
+from rolling_upgrade.fleet.catalogue import Catalogue
+from rolling_upgrade.fleet.inventory import Fleet
+
+MAX_SECONDS = 86_400
+KNOWN_FIELDS = ("target_release", "nodes", "new_node", "drain_timeout_seconds", "soak_seconds", "dry_run")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one run is asked to do, complete and checked against the inventory."""
+
+    target_release: str
+    nodes: tuple[str, ...]
+    """In the order of their turns; the new node first."""
+    drain_timeout_seconds: int
+    soak_seconds: int
+    dry_run: bool
+
+    @property
+    def new_node(self) -> str:
+        return self.nodes[0]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What plan saw before anything was touched."""
+
+    releases: Mapping[str, str | None]
+    """For each node of the fleet the release that it is proven to run, None where it is not proven."""
+    heads: tuple[str, ...]
+    """Alembic revisions of the schema."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the run will do. Recorded as an XCom; the world stays the truth for each step."""
+
+    fleet: str
+    from_releases: dict[str, str | None]
+    target_release: str
+    nodes: tuple[str, ...]
+    already_there: tuple[str, ...]
+    """Nodes of the run that run the target release now; they are passed over."""
+    left_behind: tuple[str, ...]
+    """Nodes of the fleet that this run does not touch and that run another release: no contract while there are any."""
+    drain_timeout_seconds: int
+    soak_seconds: int
+    dry_run: bool
+    heads: tuple[str, ...]
+
+    @property
+    def contracts(self) -> bool:
+        return not self.left_behind
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+        return cls(**values)
+
+
+def read_request(form: Mapping[str, Any], fleet: Fleet, catalogue: Catalogue) -> Request:
+    """Check what the form or the REST API sent against inventory and catalogue.
+
+    Raises RefusedError, naming the value and what is allowed.
+    """
+    unknown = sorted(set(form) - set(KNOWN_FIELDS))
+    if unknown:
+        raise _refused(f"field {unknown[0]!r} is not known", f"only {', '.join(KNOWN_FIELDS)}")
+    target = form.get("target_release")
+    if not isinstance(target, str) or target not in catalogue.versions:
+        raise _refused(f"target_release is {target!r}", f"one of {', '.join(catalogue.versions)}")
+    dry_run = form.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise _refused(f"dry_run is {dry_run!r}", "true or false")
+    return Request(
+        target_release=target,
+        nodes=_order(form.get("nodes"), form.get("new_node"), fleet),
+        drain_timeout_seconds=_seconds(
+            "drain_timeout_seconds", form.get("drain_timeout_seconds"), fleet.defaults.drain_timeout_seconds, least=1
+        ),
+        soak_seconds=_seconds("soak_seconds", form.get("soak_seconds"), fleet.defaults.soak_seconds, least=0),
+        dry_run=dry_run,
+    )
+
+
+def make_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: Catalogue) -> Plan:
+    """What the run will do, or RefusedError when what was observed does not allow it."""
+    target = catalogue.release(request.target_release)
+    for node, version in observed.releases.items():
+        if version is None or version == target.version:
+            continue
+        why_not = catalogue.why_not_from(catalogue.release(version), target)
+        if why_not:
+            raise _refused(f"{node} runs {version}: {why_not}", "a release that this one can be upgraded to")
+    unproven = [name for name in request.nodes if observed.releases.get(name) is None]
+    if len(unproven) == len(fleet.nodes):
+        raise _refused(
+            f"no node of {', '.join(unproven)} is proven to run any release", "a fleet that serves, to begin with"
+        )
+    old = [name for name, version in observed.releases.items() if version != target.version]
+    return Plan(
+        fleet=fleet.name,
+        from_releases=dict(observed.releases),
+        target_release=target.version,
+        nodes=request.nodes,
+        already_there=tuple(name for name in request.nodes if name not in old),
+        left_behind=tuple(name for name in old if name not in request.nodes),
+        drain_timeout_seconds=request.drain_timeout_seconds,
+        soak_seconds=request.soak_seconds,
+        dry_run=request.dry_run,
+        heads=observed.heads,
+    )
+
+
+def describe(plan: Plan) -> list[str]:
+    """The plan as lines for an operator, in the order in which things will happen."""
+    lines = [f"fleet {plan.fleet} to {plan.target_release}; schema is at {', '.join(plan.heads) or 'no revision'}"]
+    for name in plan.nodes:
+        found = plan.from_releases.get(name) or "not proven"
+        does = "passed over" if name in plan.already_there else f"{found} -> {plan.target_release}"
+        role = "new node: upgraded first, runs the database phases" if name == plan.nodes[0] else "remaining node"
+        lines.append(f"{name}: {does} ({role})")
+    if plan.left_behind:
+        lines.append(
+            f"contract: not in this run; {', '.join(plan.left_behind)} keep another release and need the old schema"
+        )
+    else:
+        lines.append("contract: after every node of the fleet is proven to run the target release")
+    lines.append(
+        f"each drain may take {plan.drain_timeout_seconds} s and is never cut; each node soaks {plan.soak_seconds} s"
+    )
+    return lines
+
+
+def _order(nodes: object, new_node: object, fleet: Fleet) -> tuple[str, ...]:
+    allowed = f"names from {', '.join(fleet.node_names)}"
+    if nodes is None or nodes == []:
+        nodes = list(fleet.node_names)
+    if not isinstance(nodes, list):
+        raise _refused(f"nodes is {nodes!r}", f"a list of {allowed}")
+    for name in nodes:
+        if name not in fleet.node_names:
+            raise _refused(f"nodes holds {name!r}", allowed)
+        if nodes.count(name) > 1:
+            raise _refused(f"nodes holds {name!r} more than once", "each node once")
+    if new_node is None or new_node == "":
+        return tuple(nodes)
+    if new_node not in nodes:
+        raise _refused(f"new_node is {new_node!r}", f"one of the nodes of this run: {', '.join(nodes)}")
+    return (str(new_node), *(name for name in nodes if name != new_node))
+
+
+def _seconds(field: str, value: object, default: int, *, least: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_SECONDS:
+        raise _refused(f"{field} is {value!r}", f"a whole number of seconds from {least} to {MAX_SECONDS}")
+    return value
+
+
+def _refused(found: str, expected: str) -> RefusedError:
+    return RefusedError(
+        f"{found}.", expected=f"{expected}.", next_step="trigger a new run with a value that is allowed."
+    )

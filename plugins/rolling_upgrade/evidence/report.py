@@ -1,0 +1,52 @@
+"""From the records of a run's steps to its report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NodeRecords:
+    """The records of one node's steps, None for a step that left none."""
+
+    name: str
+    take_out: Record | None
+    drained: Record | None
+    return_to_rotation: Record | None
+
+
+def seconds_between(first: Record | None, last: Record | None) -> float:
+    """Seconds from the end of one step to the end of another; 0 where one of them changed nothing."""
+    if not first or not last or not first.get("changed") or not last.get("changed"):
+        return 0.0
+    delta = datetime.fromisoformat(last["at"]) - datetime.fromisoformat(first["at"])
+    return round(delta.total_seconds(), 3)
+
+
+def node_report(records: NodeRecords, release_proven: str | None) -> dict[str, Any]:
+    """One node's line: the release proven at the end, and its times out of rotation and in drain, in seconds."""
+    return {
+        "name": records.name,
+        "release_proven": release_proven,
+        "out_of_rotation_s": seconds_between(records.take_out, records.return_to_rotation),
+        "drain_s": seconds_between(records.take_out, records.drained),
+    }
+
+
+def as_lines(report: Mapping[str, Any]) -> list[str]:
+    """The report for the log, a line each."""
+    nodes: Sequence[Mapping[str, Any]] = report["nodes"]
+    return [
+        f"fleet {report['fleet']}: {report['from_release']} -> {report['to_release']} in {report['duration_s']:.1f} s",
+        f"database: db check {report['db_check']}, revisions {', '.join(report['db_heads'])}",
+        *(
+            f"{node['name']}: proven on {node['release_proven']}, out of rotation {node['out_of_rotation_s']:.1f} s "
+            f"(drain {node['drain_s']:.1f} s)"
+            for node in nodes
+        ),
+    ]

@@ -1,0 +1,59 @@
+"""The service's database: schema revisions, sessions, server version. Reads only."""
+
+from __future__ import annotations
+
+from rolling_upgrade.errors import UnreachableError
+from rolling_upgrade.fleet.inventory import Database
+from rolling_upgrade.services.configuration import ServiceLogin
+
+
+class DatabaseHook:
+    """The database as the operator's login sees it."""
+
+    def __init__(self, database: Database) -> None:
+        from airflow.providers.mysql.hooks.mysql import MySqlHook
+
+        self.database = database
+        self._mysql = MySqlHook(mysql_conn_id=database.connection)
+        # The hook logs every statement at INFO; the steps say what they found in their own words.
+        self._mysql.log.setLevel("WARNING")
+
+    def heads(self) -> tuple[str, ...]:
+        """Alembic revisions that the schema is at. Raises UnreachableError."""
+        return tuple(sorted(str(row[0]) for row in self._rows("SELECT version_num FROM alembic_version")))
+
+    def server_version(self) -> str:
+        """As the server tells it, for example ``10.11.14-MariaDB``."""
+        return str(self._rows("SELECT VERSION()")[0][0])
+
+    def session_hosts(self, user: str) -> tuple[str, ...]:
+        """Hosts (without ports) from which that user is connected now."""
+        rows = self._rows("SELECT HOST FROM information_schema.PROCESSLIST WHERE USER = %s", (user,))
+        return tuple(str(row[0]).rsplit(":", 1)[0] for row in rows)
+
+    def _rows(self, statement: str, parameters: tuple[str, ...] = ()) -> list[tuple[object, ...]]:
+        import MySQLdb
+
+        try:
+            return list(self._mysql.get_records(statement, parameters=parameters) or [])
+        except MySQLdb.Error as error:
+            raise UnreachableError(
+                f"the database of connection {self.database.connection} cannot be asked: {error}.",
+                expected="an answer to a plain SELECT.",
+                safe="nothing was changed; the fleet serves as before this step.",
+                next_step="bring the database back or correct the connection and its grants, then clear this task.",
+            ) from error
+
+
+def service_login(database: Database) -> ServiceLogin:
+    """How the service itself logs in, from the connection that the fleet file names."""
+    from airflow.sdk import BaseHook
+
+    connection = BaseHook.get_connection(database.service_connection)
+    return ServiceLogin(
+        login=str(connection.login),
+        password=str(connection.password),
+        host=str(connection.host),
+        port=int(connection.port or 3306),
+        name=database.name,
+    )

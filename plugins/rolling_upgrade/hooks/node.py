@@ -1,0 +1,205 @@
+"""A node over SSH: run a command, ask what the service does, bring files.
+
+Commands are lists of words and are quoted here, once. Host keys are always checked.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolling_upgrade.decisions.proof import NodeView
+from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
+from rolling_upgrade.fleet.inventory import Node
+from rolling_upgrade.services.profile import ServiceProfile
+
+if TYPE_CHECKING:
+    from airflow.providers.ssh.hooks.ssh import SSHHook
+    from paramiko import Channel, SSHClient
+
+COMMAND_SECONDS = 60.0
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command on a node printed, and its exit status."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class NodeHook:
+    """One node, reached as the SSH user of its connection; ``sudo -n`` where a command needs it."""
+
+    def __init__(self, node: Node, ssh: SSHHook) -> None:
+        if ssh.no_host_key_check or ssh.allow_host_key_change:
+            raise PrecheckError(
+                f"connection {node.ssh_connection} of {node.name} does not check the host key.",
+                expected="`no_host_key_check: false` and a `host_key`, or the host in known_hosts.",
+                safe="nothing was sent to the node.",
+                next_step="correct the connection in Airflow, then clear this task.",
+            )
+        self.node = node
+        self._ssh = ssh
+        self._client: SSHClient | None = None
+
+    @classmethod
+    def from_connection(cls, node: Node) -> NodeHook:
+        from airflow.providers.ssh.hooks.ssh import SSHHook
+
+        # One attempt: a step that cannot reach its node says so at once, and a sensor asks again by itself.
+        return cls(
+            node,
+            SSHHook(ssh_conn_id=node.ssh_connection, conn_timeout=CONNECT_SECONDS, conn_retry_attempts=1),
+        )
+
+    @contextmanager
+    def connected(self) -> Iterator[NodeHook]:
+        """One SSH connection for everything inside. Raises UnreachableError."""
+        from paramiko import SSHException
+
+        try:
+            self._client = self._ssh.get_conn()
+        except (OSError, SSHException, EOFError) as error:
+            raise self._unreachable(str(error) or type(error).__name__) from error
+        try:
+            yield self
+        finally:
+            self._client.close()
+            self._client = None
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        sudo: str | None = None,
+        stdin: bytes = b"",
+        timeout: float = COMMAND_SECONDS,
+    ) -> CommandResult:
+        """Run a command, as another user through sudo if ``sudo`` names one. ``timeout`` is in seconds.
+
+        Raises UnreachableError when the connection breaks or the time is over; the command may then still run.
+        """
+        from paramiko import SSHException
+
+        words = ["sudo", "-n", "-u", sudo, "--", *command] if sudo else list(command)
+        if self._client is None:
+            with self.connected():
+                return self.run(command, sudo=sudo, stdin=stdin, timeout=timeout)
+        try:
+            transport = self._client.get_transport()
+            if transport is None:
+                raise SSHException("the connection is closed")
+            channel = transport.open_session(timeout=timeout)
+            with channel:
+                channel.exec_command(shlex.join(words))
+                return _converse(channel, stdin, time.monotonic() + timeout)
+        except (OSError, SSHException, EOFError) as error:
+            raise self._unreachable(f"`{shlex.join(command)[:120]}`: {error or type(error).__name__}") from error
+
+    def must_run(
+        self, command: Sequence[str], *, sudo: str | None = None, stdin: bytes = b"", timeout: float = COMMAND_SECONDS
+    ) -> str:
+        """Run a command that must end with status 0; returns its standard output. Raises VerifyError."""
+        result = self.run(command, sudo=sudo, stdin=stdin, timeout=timeout)
+        if result.status != 0:
+            said = (result.stderr.strip() or result.stdout.strip())[-800:]
+            raise VerifyError(
+                f"`{shlex.join(command)[:200]}` on {self.node.name} ended with {result.status}: {said}",
+                expected="exit status 0.",
+                safe="no later step of this node has begun.",
+                next_step="look at what it said, mend it on the node, then clear this task.",
+            )
+        return result.stdout
+
+    def script(
+        self,
+        text: str,
+        *arguments: str,
+        sudo: str | None = "root",
+        stdin: bytes = b"",
+        timeout: float = COMMAND_SECONDS,
+    ) -> str:
+        """Run a constant shell script with ``arguments`` as $1, $2, …; never with values inside its text."""
+        return self.must_run(["sh", "-euc", text, "step", *arguments], sudo=sudo, stdin=stdin, timeout=timeout)
+
+    def observe(self, profile: ServiceProfile) -> NodeView:
+        """What the service does on the node now. Raises UnreachableError or VerifyError."""
+        probe = files("rolling_upgrade.services").joinpath("node_probe.py").read_bytes()
+        command = ["python3", "-I", "-", profile.unit, str(profile.port), profile.root]
+        return NodeView.from_dict(json.loads(self.must_run(command, sudo="root", stdin=probe)))
+
+    def established(self, port: int) -> int:
+        """Established TCP connections on the service's port."""
+        out = self.must_run(["ss", "-Htn", "state", "established", f"( sport = :{port} )"])
+        return len(out.splitlines())
+
+    def upload(self, local: Path, remote: str) -> None:
+        """Bring a file to a path that the SSH user may write. Raises UnreachableError."""
+        from paramiko import SSHException
+
+        if self._client is None:
+            with self.connected():
+                return self.upload(local, remote)
+        try:
+            with self._client.open_sftp() as sftp:
+                sftp.put(str(local), remote, confirm=True)
+        except (OSError, SSHException, EOFError) as error:
+            raise self._unreachable(f"bringing {local.name}: {error}") from error
+        return None
+
+    def write(self, path: str, content: bytes, *, owner: str, group: str, mode: str) -> None:
+        """Write a file as root: complete, with its owner and mode, under a temporary name, then renamed."""
+        self.script(
+            'new=$(mktemp "$1.XXXXXX"); trap \'rm -f "$new"\' EXIT; '
+            'cat > "$new"; chown "$2:$3" "$new"; chmod "$4" "$new"; mv -T "$new" "$1"',
+            path,
+            owner,
+            group,
+            mode,
+            stdin=content,
+        )
+
+    def _unreachable(self, why: str) -> UnreachableError:
+        return UnreachableError(
+            f"node {self.node.name} ({self.node.address}) cannot be asked over SSH: {why}.",
+            expected="an answer from the node.",
+            safe="the rollout goes no further; a node that cannot be asked proves nothing.",
+            next_step="make the node reachable again, then clear this task.",
+        )
+
+
+def _converse(channel: Channel, stdin: bytes, deadline: float) -> CommandResult:
+    """Send all of ``stdin`` and read both outputs to their end, in turns, so that neither side blocks the other."""
+    import select
+
+    out, err = bytearray(), bytearray()
+    if not stdin:
+        channel.shutdown_write()
+    while True:
+        if stdin and channel.send_ready():
+            stdin = stdin[channel.send(stdin[:32_768]) :]
+            if not stdin:
+                channel.shutdown_write()
+        while channel.recv_ready():
+            out += channel.recv(65_536)
+        while channel.recv_stderr_ready():
+            err += channel.recv_stderr(65_536)
+        if (
+            channel.exit_status_ready()
+            and channel.eof_received
+            and not (channel.recv_ready() or channel.recv_stderr_ready())
+        ):
+            return CommandResult(channel.recv_exit_status(), out.decode(errors="replace"), err.decode(errors="replace"))
+        if time.monotonic() > deadline:
+            raise TimeoutError("no end within the time allowed")
+        select.select([channel], [channel] if stdin else [], [], 0.05)

@@ -1,0 +1,106 @@
+"""The end of a run: see that the fleet is whole on the new release, and say what happened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rolling_upgrade.decisions.phases import SchemaState
+from rolling_upgrade.decisions.proof import proven_release
+from rolling_upgrade.decisions.rotation import Rotation
+from rolling_upgrade.errors import VerifyError
+from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.evidence.report import NodeRecords, as_lines, node_report
+from rolling_upgrade.fleet.inventory import load_named
+from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.node import NodeHook
+from rolling_upgrade.hooks.phase import schema_state
+from rolling_upgrade.operators.step import FleetOperator, plan_of
+from rolling_upgrade.services.registry import profile_of
+
+
+class VerifyOperator(FleetOperator):
+    """Every node of the run proven new and UP on every balancer; the schema where the run should leave it.
+
+    Changes nothing. Raises VerifyError with all that is not so.
+    """
+
+    def execute(self, context: Any) -> Record:
+        plan = plan_of(context)
+        fleet = load_named(self.fleet)
+        profile = profile_of(fleet.service)
+        proven = {
+            name: proven_release(NodeHook.from_connection(fleet.node(name)).observe(profile)) for name in plan.nodes
+        }
+        wrong = [
+            f"{name} is proven to run {release}" for name, release in proven.items() if release != plan.target_release
+        ]
+        servers = {fleet.node(name).server_name for name in plan.nodes}
+        views = Balancers.from_connections(fleet).views()
+        wrong.extend(str(view) for view in views if view.server in servers and view.rotation is not Rotation.IN)
+        state = schema_state(NodeHook.from_connection(fleet.node(plan.nodes[0])), profile, plan.target_release)
+        allowed = {SchemaState.CURRENT} if plan.contracts else {SchemaState.CURRENT, SchemaState.CONTRACT_NEEDED}
+        if state not in allowed:
+            wrong.append(f"db check says {state.value} ({state.name.lower()})")
+        if wrong:
+            raise VerifyError(
+                "the fleet is not as this run should leave it: " + "; ".join(wrong) + ".",
+                expected=f"all nodes on {plan.target_release} and in rotation, the schema current.",
+                safe="what serves goes on serving; nothing more is changed.",
+                next_step="mend what is named, then clear this task.",
+            )
+        return self.say(
+            record(
+                f"{', '.join(plan.nodes)} run {plan.target_release} and are in rotation; db check {state.value}",
+                changed=False,
+                proven=proven,
+                db_check=state.value,
+                db_heads=list(DatabaseHook(fleet.database).heads()),
+            )
+        )
+
+
+class ReportOperator(FleetOperator):
+    """Gather the records of the steps into the run's report, its result."""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        ti, plan = context["ti"], plan_of(context)
+        verified = ti.xcom_pull(task_ids="verify")
+        started, finished = context["dag_run"].start_date, datetime.now(UTC)
+        first = plan.nodes[0]
+        report = {
+            "fleet": plan.fleet,
+            "run_id": context["run_id"],
+            "from_release": next((r for r in plan.from_releases.values() if r not in (None, plan.target_release)), None)
+            or plan.target_release,
+            "to_release": plan.target_release,
+            "started_at": started.isoformat(timespec="milliseconds"),
+            "finished_at": finished.isoformat(timespec="milliseconds"),
+            "duration_s": round((finished - started).total_seconds(), 3),
+            "db_check": verified["db_check"],
+            "db_heads": verified["db_heads"],
+            "backup": ti.xcom_pull(task_ids="backup_database"),
+            "nodes": [
+                node_report(_records(ti, name, None if name == first else index - 1), verified["proven"].get(name))
+                for index, name in enumerate(plan.nodes)
+            ],
+        }
+        for line in as_lines(report):
+            self.log.info("%s", line)
+        return report
+
+
+def _records(ti: Any, name: str, index: int | None) -> NodeRecords:
+    out, back = ("new_node_out", "new_node_in") if index is None else ("remaining_nodes", "remaining_nodes")
+    which = -1 if index is None else index
+
+    def pull(task: str) -> Any:
+        return ti.xcom_pull(task_ids=task, map_indexes=which)
+
+    return NodeRecords(
+        name=name,
+        take_out=pull(f"{out}.take_out"),
+        drained=pull(f"{out}.drained"),
+        return_to_rotation=pull(f"{back}.return_to_rotation"),
+    )

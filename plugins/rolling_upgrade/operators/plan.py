@@ -1,0 +1,55 @@
+"""The first task: check what was asked against inventory, catalogue and world, and say what will happen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rolling_upgrade.decisions.planning import Observation, describe, make_plan, read_request
+from rolling_upgrade.decisions.proof import proven_release
+from rolling_upgrade.errors import UnreachableError
+from rolling_upgrade.fleet.catalogue import load as load_catalogue
+from rolling_upgrade.fleet.inventory import Fleet, load_named
+from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.node import NodeHook
+from rolling_upgrade.operators.step import PLAN_KEY, FleetOperator
+from rolling_upgrade.services.registry import profile_of
+
+
+class PlanOperator(FleetOperator):
+    """Returns the node names in the order of their turns, the new node first; the plan itself is XCom ``plan``.
+
+    Changes nothing. On ``dry_run`` every later task is skipped. Raises RefusedError for what cannot work.
+    """
+
+    def execute(self, context: Any) -> list[str]:
+        fleet = load_named(self.fleet)
+        catalogue = load_catalogue()
+        request = read_request(dict(context["params"]), fleet, catalogue)
+        plan = make_plan(request, _observe(fleet), fleet, catalogue)
+        for line in describe(plan):
+            self.log.info("%s", line)
+        context["ti"].xcom_push(key=PLAN_KEY, value=plan.to_dict())
+        if plan.dry_run:
+            self._skip_the_rest(context)
+        return list(plan.nodes)
+
+    def _skip_the_rest(self, context: Any) -> None:
+        from airflow.sdk.exceptions import DownstreamTasksSkipped
+
+        self.log.info("Dry run: this is all; nothing was touched.")
+        raise DownstreamTasksSkipped(
+            tasks=[task.task_id for task in context["task"].get_flat_relatives(upstream=False)]
+        )
+
+
+def _observe(fleet: Fleet) -> Observation:
+    profile = profile_of(fleet.service)
+    releases: dict[str, str | None] = {}
+    for node in fleet.nodes:
+        try:
+            releases[node.name] = proven_release(NodeHook.from_connection(node).observe(profile))
+        except UnreachableError:
+            # Preflight names an unreachable node of this run; for a node that the run leaves alone it is no obstacle
+            # until contract, which asks again.
+            releases[node.name] = None
+    return Observation(releases=releases, heads=DatabaseHook(fleet.database).heads())

@@ -1,0 +1,92 @@
+"""Taking a node out of rotation and back, on every balancer."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rolling_upgrade.decisions.proof import why_not_proven
+from rolling_upgrade.decisions.rotation import is_in, is_out, why_not_take_out
+from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyError
+from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.hooks.balancer import Admin
+from rolling_upgrade.operators.step import NodeOperator, NodeStep
+
+UP_SECONDS = 60.0
+"""How long a balancer may take to show a ready server UP. Its checks have passed before."""
+POLL_SECONDS = 0.25
+
+
+class TakeOutOperator(NodeOperator):
+    """Set ``drain`` on every balancer: no new request, what is in flight goes on, health checks too.
+
+    Refuses when a balancer would keep too few servers or another node is out. When it cannot finish, it puts
+    back what it took out.
+    """
+
+    def step(self, step: NodeStep, context: Any) -> Record:
+        server, names = step.node.server_name, step.balancers.names
+        views = step.balancers.views()
+        if is_in(server, names, views) and step.runs_target():
+            return record(f"runs {step.release} and is in rotation: passed over", changed=False, passed_over=True)
+        if is_out(server, names, views):
+            return record("is out of rotation already", changed=False)
+        reasons = why_not_take_out(server, names, views, step.fleet.defaults.min_in_rotation)
+        if reasons:
+            raise PrecheckError(
+                f"{step.node.name} must not leave rotation now: " + "; ".join(reasons) + ".",
+                expected="enough servers UP on every balancer without it, and no other node out.",
+                safe="its rotation state is as before; no request is affected.",
+                next_step="bring the servers that are named back UP, then clear this task.",
+            )
+        try:
+            told = step.balancers.set_where(server, Admin.DRAIN, lambda view: view.rotation.takes_new_requests)
+            if not is_out(server, names, step.balancers.views()):
+                raise VerifyError(
+                    f"{step.node.name} still takes new requests after drain was set on {', '.join(told)}.",
+                    expected="DRAIN on every balancer.",
+                    safe="the node serves; it was put back into rotation.",
+                    next_step="look at `show servers state` of the balancers, then clear this task.",
+                )
+        except RollingUpgradeError:
+            self._put_back(step)
+            raise
+        return record(f"takes no new requests ({', '.join(told)})", changed=True)
+
+    def _put_back(self, step: NodeStep) -> None:
+        for hook in step.balancers.hooks:
+            try:
+                hook.set_state(step.node.server_name, Admin.READY)
+            except RollingUpgradeError as error:
+                self.log.error("could not be put back on %s: %s", hook.name, error.found)
+
+
+class ReturnToRotationOperator(NodeOperator):
+    """Set ``ready`` on every balancer and see it UP there. Refuses a node that is not proven new."""
+
+    def step(self, step: NodeStep, context: Any) -> Record:
+        server, names = step.node.server_name, step.balancers.names
+        reasons = why_not_proven(step.ssh.observe(step.profile), step.release)
+        if reasons:
+            raise PrecheckError(
+                f"{step.node.name} is not proven to run {step.release}: " + "; ".join(reasons) + ".",
+                expected=f"every process of the service to be of {step.release}.",
+                safe="the node stays out of rotation; the other nodes serve.",
+                next_step="clear this node's steps from stop on.",
+            )
+        if is_in(server, names, step.balancers.views()):
+            return record("is in rotation already", changed=False)
+        told = step.balancers.set_where(server, Admin.READY, lambda view: not view.rotation.takes_new_requests)
+        deadline = time.monotonic() + UP_SECONDS
+        while not is_in(server, names, views := step.balancers.views_of(server)):
+            if time.monotonic() > deadline:
+                raise VerifyError(
+                    f"{step.node.name} is not UP everywhere {UP_SECONDS:.0f} s after ready: "
+                    + "; ".join(map(str, views))
+                    + ".",
+                    expected="UP on every balancer.",
+                    safe="balancers send requests only to servers whose check passes; the next node does not begin.",
+                    next_step="look at the health check of the balancer that is named, then clear this task.",
+                )
+            time.sleep(POLL_SECONDS)
+        return record(f"takes requests again ({', '.join(told)})", changed=True)

@@ -1,0 +1,73 @@
+"""What the workflow must know about a service: names, layout on a node, commands, probes.
+
+Commands are built here as lists of words, so that quoting is done once, where a list becomes a command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rolling_upgrade.decisions.phases import Phase
+
+
+@dataclass(frozen=True)
+class HttpProbe:
+    """A request that a healthy node answers correctly."""
+
+    path: str
+    statuses: frozenset[int]
+    contains: str = ""
+
+
+@dataclass(frozen=True)
+class ServiceProfile:
+    """One service with the three database phases expand, migrate, contract."""
+
+    name: str
+    unit: str
+    user: str
+    group: str
+    port: int
+    root: str
+    """Holds ``releases/<version>`` and the symlink ``current``."""
+    manage: str
+    """Manage command, inside a release's tree."""
+    configuration: str
+    """Main configuration file, inside a release's tree."""
+    probes: tuple[HttpProbe, ...]
+
+    @property
+    def releases(self) -> str:
+        return f"{self.root}/releases"
+
+    @property
+    def current(self) -> str:
+        return f"{self.root}/current"
+
+    def tree(self, release: str) -> str:
+        return f"{self.releases}/{release}"
+
+    def configuration_file(self, release: str) -> str:
+        return f"{self.tree(release)}/{self.configuration}"
+
+    def archive(self, release: str) -> str:
+        return f"{self.name}-{release}.tar.gz"
+
+    def manage_command(self, release: str, *words: str) -> list[str]:
+        """The release's own manage command, by full path: ``current`` may still name another release."""
+        return [
+            f"{self.tree(release)}/{self.manage}",
+            "--config-file",
+            self.configuration_file(release),
+            *words,
+        ]
+
+    def phase_command(self, release: str, phase: Phase) -> list[str]:
+        return self.manage_command(release, "db", phase.value)
+
+    def check_command(self, release: str) -> list[str]:
+        return self.manage_command(release, "db", "check")
+
+    def phase_unit(self, release: str, phase: Phase) -> str:
+        """Name of the remote unit of a phase: the same for every try, so that one never runs twice at a time."""
+        return f"{self.name}-db-{phase.value}-{release}.service"

@@ -1,0 +1,117 @@
+"""A wait that runs in the triggerer: polls the world until it is as it must be, and holds no worker.
+
+The task goes straight to the triggerer (``start_from_trigger``) and ends there. A restart of the triggerer begins
+the wait again from the world as it is. Blocking questions run on threads, so waits do not hold up each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from rolling_upgrade.decisions.planning import Plan
+from rolling_upgrade.errors import RollingUpgradeError, UnreachableError
+from rolling_upgrade.evidence.record import Record
+from rolling_upgrade.fleet.inventory import Fleet, Node, load_named
+from rolling_upgrade.services.profile import ServiceProfile
+from rolling_upgrade.services.registry import profile_of
+
+
+@dataclass(frozen=True)
+class Skip:
+    """The wait does not apply in this run."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What a wait works with."""
+
+    fleet: Fleet
+    profile: ServiceProfile
+    plan: Plan
+    node: Node
+    """The node of this task; the new node for tasks that concern the whole fleet."""
+    began: float
+    """``time.monotonic()`` of the first poll in this triggerer."""
+
+    @property
+    def release(self) -> str:
+        return self.plan.target_release
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+
+class WaitTrigger(BaseTrigger):
+    """``nodes_from`` names the task whose result lists the nodes; a mapped task takes the one at its own index."""
+
+    poll_seconds: float = 1.0
+
+    def __init__(self, fleet: str, nodes_from: str) -> None:
+        super().__init__()
+        self.fleet = fleet
+        self.nodes_from = nodes_from
+        self._said = ""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        cls = type(self)
+        return f"{cls.__module__}.{cls.__qualname__}", {"fleet": self.fleet, "nodes_from": self.nodes_from}
+
+    def poll(self, wait: Wait) -> Record | Skip | None:
+        """Look once. A record ends the wait well, Skip skips the task, None polls again; an error fails the task."""
+        raise NotImplementedError
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        try:
+            wait = await self._begin()
+            while True:
+                outcome = await self._poll(wait)
+                if outcome is not None:
+                    break
+                await asyncio.sleep(self.poll_seconds)
+        except RollingUpgradeError as error:
+            self.log.error("%s", error)
+            yield TaskFailedEvent(xcoms={"failure": str(error)})
+            return
+        if isinstance(outcome, Skip):
+            self.log.info("%s", outcome.why)
+            yield TaskSkippedEvent()
+            return
+        self.log.info("%s: %s", wait.node.name, outcome["did"])
+        yield TaskSuccessEvent(xcoms={"return_value": {"node": wait.node.name, **outcome}})
+
+    def say(self, text: str) -> None:
+        """Log what is being waited for, each time that it changes."""
+        if text != self._said:
+            self._said = text
+            self.log.info("%s", text)
+
+    async def _poll(self, wait: Wait) -> Record | Skip | None:
+        try:
+            return await sync_to_async(self.poll, thread_sensitive=False)(wait)
+        except UnreachableError as error:
+            if self.gives_up(wait):
+                raise
+            self.say(f"still waiting: {error.found}")
+            return None
+
+    def gives_up(self, wait: Wait) -> bool:
+        """Whether something that cannot be asked ends the wait now, rather than being asked again."""
+        return False
+
+    async def _begin(self) -> Wait:
+        ti: Any = self.task_instance
+        plan = Plan.from_dict(await ti.axcom_pull(task_ids="plan", key="plan"))
+        names = await ti.axcom_pull(task_ids=self.nodes_from, map_indexes=-1)
+        fleet = load_named(self.fleet)
+        name = names[max(ti.map_index, 0)]
+        return Wait(fleet, profile_of(fleet.service), plan, fleet.node(name), time.monotonic())
