@@ -20,6 +20,10 @@ NAME = "glance-lab"
 """Prefix of machine names and name of the lab's cgroup in every hierarchy."""
 
 MAX_NODES = 8
+DEFAULT_RELEASE = "26.1.0"
+RUNTIME = Path("/run") / NAME
+"""Sockets and network namespaces; its path is short, as those of sockets must be."""
+LOCK_FILE = Path("/run/lock") / f"{NAME}.lock"
 BRIDGE = "glancelab0"
 NETWORK = "198.18.26.0/24"
 HOST_ADDRESS = "198.18.26.1"
@@ -32,6 +36,11 @@ DATABASE_SERVICE_USER = "glance"
 """What Glance itself logs in as."""
 DATABASE_OPERATOR_USER = "upgrade"
 """What the workflow logs in as: backup, session list, schema heads."""
+
+DATABASE_UID = 64926
+"""MariaDB runs as this number, which no account has."""
+GLANCE_UID = 64062
+"""User and group of Glance on the nodes, as in ``provision.sh``; the shared images belong to it."""
 
 NODE_USER = "rollout"
 """The SSH user of the workflow on a node; it has sudo."""
@@ -98,6 +107,10 @@ class LabSettings:
     def images(self) -> Path:
         """The image store that all nodes share."""
         return self.state / "images"
+
+    @property
+    def logs(self) -> Path:
+        return self.state / "logs"
 
     @property
     def backups(self) -> Path:

@@ -1,0 +1,85 @@
+"""Running programs of the machine."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from include.lab import cgroups
+from include.lab.errors import LabError
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    stdin: str = "",
+    seconds: float = 120.0,
+    environment: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and return what it printed. Raises LabError when it fails or takes too long."""
+    words = [str(word) for word in command]
+    shown = shlex.join(words)[:160]
+    try:
+        result = subprocess.run(
+            words, input=stdin, capture_output=True, text=True, timeout=seconds, env=environment, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LabError(f"`{shown}` did not end well: {error}.", expected="exit status 0.") from error
+    if check and result.returncode != 0:
+        said = (result.stderr.strip() or result.stdout.strip())[-1500:]
+        raise LabError(f"`{shown}` ended with {result.returncode}: {said}", expected="exit status 0.")
+    return result
+
+
+def spawn(command: Sequence[str | Path], *, group: str, log: Path) -> None:
+    """Start a command that outlives this one, in the lab's cgroup ``group``, its output appended to ``log``."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        subprocess.Popen(
+            cgroups.inside(group, command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+        )
+
+
+def run_logged(
+    command: Sequence[str | Path],
+    *,
+    group: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 1800.0,
+) -> None:
+    """Run a long command in a cgroup of the lab, so that ``down`` can end it, with its output in ``log``.
+
+    Raises LabError with the log's last lines when it fails.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        try:
+            status = subprocess.run(
+                cgroups.inside(group, command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                timeout=seconds,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            cgroups.kill(group)
+            status = -1
+    if status != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise LabError(
+            f"`{shlex.join(str(word) for word in command)[:120]}` ended with {status}. It said last:\n{tail}",
+            expected="exit status 0.",
+            safe="what was built before is as it was.",
+            next_step=f"read {log}.",
+        )

@@ -1,0 +1,51 @@
+"""Debian packages that the lab needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from include.lab import doctor
+from include.lab.commands import run
+from include.lab.errors import CANNOT_RUN, LabError
+from include.lab.progress import say, step
+
+_SERVICES = {"haproxy": "haproxy.service"}
+
+
+def install() -> None:
+    """Install what is missing. A service that comes with it neither runs nor starts at boot. Raises LabError."""
+    lacking = [lack for lack in doctor.examine() if not lack.installable]
+    if lacking:
+        raise LabError(doctor.explain(lacking), safe="nothing was changed.", exit_code=CANNOT_RUN)
+    packages = doctor.missing_packages()
+    if not packages:
+        say("every package is there")
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with step("package lists are up to date"):
+        run(["apt-get", "-q", "update"], environment=environment, seconds=600)
+    with step(f"installed {' '.join(packages)}"):
+        run(
+            ["apt-get", "-q", "install", "--yes", "--no-install-recommends", *packages],
+            environment=environment,
+            seconds=1800,
+        )
+    # Only a service that came just now: one that the machine had before is its owner's.
+    for package in packages:
+        if package in _SERVICES:
+            _quiet(_SERVICES[package])
+
+
+def _quiet(service: str) -> None:
+    """Stop the service and keep it from starting at boot."""
+    if Path("/run/systemd/system").is_dir():
+        run(["systemctl", "disable", "--now", service])
+        return
+    if shutil.which("systemctl"):
+        run(["systemctl", "disable", service], check=False)
+    script = Path("/etc/init.d") / service.removesuffix(".service")
+    if script.exists():
+        subprocess.run([script, "stop"], capture_output=True, check=False)
