@@ -1,0 +1,108 @@
+"""``./lab load``: start, stop, status and result of the load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from include.lab import settings
+from include.lab.load import control
+from include.lab.load.files import read_json
+from include.lab.load.plan import LoadFiles
+from include.lab.load.result import result_so_far
+
+app = typer.Typer(help="Clients that use Glance through both balancers and see every failed request.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def start(
+    clients: Annotated[int, typer.Option(min=0, max=64, help="Clients with many small requests.")] = 6,
+    slow: Annotated[int, typer.Option(min=0, max=32, help="Clients with transfers of 20 to 40 s.")] = 4,
+) -> None:
+    """Start the load in the background; where one runs already, leave it running and say so."""
+    if clients + slow == 0:
+        raise typer.BadParameter("--clients and --slow are both 0, expected at least one client")
+    plan = control.new_plan(settings.from_environment(), clients=clients, slow=slow)
+    with _saying_errors():
+        begun = control.start(plan, control.lab_launcher())
+    if begun:
+        typer.echo(f"load {plan.run} runs: {clients} quick and {slow} slow clients; lines in {plan.files.operations}")
+    else:
+        typer.echo("a load runs already; it was left as it is")
+
+
+@app.command()
+def stop(as_json: AsJson = False) -> None:
+    """Let the clients finish, look at every image, write the result. No request is cut by this."""
+    with _saying_errors():
+        result = control.stop(_files(), control.lab_ender)
+    _show(result, as_json)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say whether the load runs, with its counters."""
+    counters = read_json(_files().counters) or {}
+    running = control.running_pid(_files()) is not None
+    if as_json:
+        typer.echo(json.dumps({"running": running, "counters": counters}))
+        return
+    typer.echo(f"running: {'yes' if running else 'no'}")
+    for name, value in counters.items():
+        typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def result(as_json: AsJson = False) -> None:
+    """Print the result; before `stop`, what the lines say so far."""
+    with _saying_errors():
+        found = read_json(_files().result)
+        if found is None:
+            plan = control.current_plan(_files())
+            if plan is None:
+                raise control.LoadError("there is no result: no load was started. Next: ./lab load start")
+            found = result_so_far(plan) | {"running": control.running_pid(plan.files) is not None}
+    _show(found, as_json)
+
+
+def _files() -> LoadFiles:
+    return LoadFiles(settings.from_environment().load)
+
+
+@contextmanager
+def _saying_errors() -> Iterator[None]:
+    try:
+        yield
+    except control.LoadError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _show(found: Mapping[str, object], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    wrong = found.get("images_left_wrong")
+    typer.echo(
+        f"load {found['run']}: {found['requests']} requests in {found['seconds']} s, "
+        f"{found['failed_requests']} failed, "
+        f"images left wrong: {len(wrong) if isinstance(wrong, list) else 'known after stop'}"
+    )
+    if not found["ended_by_itself"]:
+        typer.echo("it runs" if found.get("running") else "the load did not end by itself: it was killed")
+    for title in ("operations", "servers"):
+        rows = found[title]
+        assert isinstance(rows, dict)  # noqa: S101 - for the type checker
+        for name, row in rows.items():
+            typer.echo(f"  {name}: {row}")
+    failures = found["failures"]
+    for problem in [
+        *(failures if isinstance(failures, list) else []),
+        *(wrong if isinstance(wrong, list) else []),
+    ]:
+        typer.echo(f"  ! {problem}")
