@@ -17,7 +17,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,15 @@ class RunningAirflow:
     place: AirflowPlace
     password: str
     api: AirflowApi
+    supervisor: subprocess.Popen[bytes]
+
+    def check(self) -> None:
+        """Raises AirflowNotReadyError when it has ended by itself."""
+        if self.supervisor.poll() is not None:
+            raise AirflowNotReadyError(
+                f"Airflow has ended by itself; a component of it stopped. The fleet stays as the last step left it.\n"
+                f"Look at {self.place.logs}/*.log.\n{_last_lines(self.place)}"
+            )
 
     @property
     def url(self) -> str:
@@ -65,12 +75,14 @@ def running_airflow(
     home: Path = settings.PROJECT_ROOT / "build" / "airflow",
     dags: Path = settings.PROJECT_ROOT / "dags",
     port: int = settings.AIRFLOW_PORT,
+    stopping: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Iterator[RunningAirflow]:
     """Start Airflow, wait until it is healthy and has the DAGs, and end it afterwards.
 
     ``fleets`` is a folder of fleet files, ``connections`` a file as ``airflow connections import`` takes it.
     ``lab`` is the lab's command: with it Airflow runs in the lab's cgroup, so that taking the lab down ends
-    it also after ``kill -9`` of this process. Raises AirflowNotReadyError.
+    it also after ``kill -9`` of this process. ``stopping`` guards the end, against a second Ctrl-C for one.
+    Raises AirflowNotReadyError.
     """
     place = AirflowPlace(home=home, project=settings.PROJECT_ROOT, port=port, dags=dags, fleets=fleets)
     end_leftovers(place, lab)
@@ -82,11 +94,12 @@ def running_airflow(
         _wait_ready(place, api, supervisor, dag_ids)
         if connections is not None:
             api.put_connections(json.loads(connections.read_text()))
-        yield RunningAirflow(place, keys.password, api)
+        yield RunningAirflow(place, keys.password, api, supervisor)
     finally:
-        stop(place, lab)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            supervisor.wait(5)
+        with stopping():
+            stop(place, lab)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                supervisor.wait(5)
 
 
 def end_leftovers(place: AirflowPlace, lab: Path | None) -> None:

@@ -47,9 +47,7 @@ def read(environment: Mapping[str, str], releases: Path) -> Choices:
 
 def _nodes(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_NODES:
-        raise BadChoiceError(
-            f"DEMO_NODES is {text!r}; expected a number from {MIN_NODES} to {MAX_NODES}. {UNTOUCHED}"
-        )
+        raise BadChoiceError(f"DEMO_NODES is {text!r}; expected a number from {MIN_NODES} to {MAX_NODES}. {UNTOUCHED}")
     if int(text) < MIN_NODES:
         raise BadChoiceError(
             f"DEMO_NODES is {text}; a rolling upgrade needs at least {MIN_NODES} nodes, so that one serves "
@@ -62,8 +60,7 @@ def _release(name: str, text: str, releases: Path) -> str:
     known = sorted((p.parent.name for p in releases.glob("*/requirements.lock")), key=_numbers)
     if text not in known:
         raise BadChoiceError(
-            f"{name} is {text!r}; expected a release that can be built here: {', '.join(known) or 'none'}. "
-            f"{UNTOUCHED}"
+            f"{name} is {text!r}; expected a release that can be built here: {', '.join(known) or 'none'}. {UNTOUCHED}"
         )
     return text
 

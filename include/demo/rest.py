@@ -99,9 +99,7 @@ class AirflowApi:
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return found
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """The value a task has pushed; None if it has pushed none."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{_part(task_id)}/xcomEntries/{_part(key)}"
         try:
@@ -155,8 +153,7 @@ class AirflowApi:
         if not answer.ok:
             request = answer.request
             raise AirflowError(
-                f"Airflow answered {answer.status_code} to {request.method} {request.path_url}: "
-                f"{answer.text[:2000]}",
+                f"Airflow answered {answer.status_code} to {request.method} {request.path_url}: {answer.text[:2000]}",
                 answer.status_code,
             )
         return dict(answer.json()) if answer.content else {}

@@ -4,4 +4,5 @@ set -eu
 cd "$(dirname "$0")/../../.."
 sh include/demo/steps/can_run.sh
 sh include/demo/steps/install.sh
+export PYTHONPATH=.:plugins
 exec .venv/bin/python -m include.demo
