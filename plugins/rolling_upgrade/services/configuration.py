@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
@@ -46,6 +48,8 @@ def render(
         autoescape=False,  # noqa: S701 - an INI file, not HTML
         keep_trailing_newline=True,
     )
+    # Jinja's own urlencode leaves a slash as it is, and a slash in a password ends the host part of a URL.
+    environment.filters["quote_url"] = partial(quote, safe="")
     template = f"{fleet.service}-api.conf.j2"
     try:
         return environment.get_template(template).render(

@@ -1,0 +1,90 @@
+"""The graph keeps the order of the manual, whatever Airflow does with it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def dag() -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag("dags/glance_rolling_upgrade.py")
+    assert bag.import_errors == {}
+    return bag.dags["glance_rolling_upgrade_lab"]
+
+
+def before(dag: Any, first: str, second: str) -> bool:
+    return first in dag.get_task(second).get_flat_relative_ids(upstream=True)
+
+
+ORDER = [
+    "plan",
+    "preflight",
+    "stage_release",
+    "backup_database",
+    "new_node_out.take_out",
+    "new_node_out.drained",
+    "new_node_out.stop",
+    "new_node_out.switch_release",
+    "expand",
+    "migrate",
+    "migration_complete",
+    "new_node_in.start",
+    "new_node_in.healthy",
+    "new_node_in.return_to_rotation",
+    "new_node_in.soak",
+    "remaining_nodes.turn",
+    "remaining_nodes.take_out",
+    "remaining_nodes.drained",
+    "remaining_nodes.stop",
+    "remaining_nodes.switch_release",
+    "remaining_nodes.start",
+    "remaining_nodes.healthy",
+    "remaining_nodes.return_to_rotation",
+    "remaining_nodes.soak",
+    "no_old_services",
+    "contract",
+    "verify",
+    "report",
+]
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.pairwise(ORDER)))
+def test_the_steps_follow_the_manual(dag: Any, first: str, second: str) -> None:
+    assert before(dag, first, second)
+
+
+def test_every_step_of_the_graph_has_its_place(dag: Any) -> None:
+    assert set(dag.task_ids) == {*ORDER, "line_up"}
+
+
+def test_what_follows_the_nodes_runs_only_when_none_has_failed(dag: Any) -> None:
+    for task_id in dag.task_ids:
+        assert dag.get_task(task_id).trigger_rule in ("all_success", "none_failed"), task_id
+
+
+def test_waits_start_in_the_triggerer(dag: Any) -> None:
+    waits = ["drained", "healthy", "soak"]
+    for task_id in [
+        *(f"remaining_nodes.{wait}" for wait in ["turn", *waits]),
+        "migration_complete",
+        "no_old_services",
+    ]:
+        assert dag.get_task(task_id).start_from_trigger is True, task_id
+
+
+def test_one_run_at_a_time(dag: Any) -> None:
+    assert dag.max_active_runs == 1
+
+
+def test_the_form_offers_what_the_inventory_has(dag: Any) -> None:
+    params = dag.params
+    assert set(params) == {
+        "target_release", "nodes", "new_node", "drain_timeout_seconds", "soak_seconds", "dry_run",
+    }  # fmt: skip
+    assert params.get_param("nodes").schema["examples"] == ["node1", "node2", "node3"]
+    assert params.get_param("target_release").schema["examples"] == ["26.1.0", "28.1.0", "30.1.0"]

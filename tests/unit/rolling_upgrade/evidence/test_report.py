@@ -1,0 +1,51 @@
+"""From records to a report."""
+
+from __future__ import annotations
+
+from rolling_upgrade.evidence.record import record
+from rolling_upgrade.evidence.report import NodeRecords, as_lines, node_report
+
+OUT = {"changed": True, "at": "2026-01-01T00:00:00.000+00:00"}
+DRAINED = {"changed": True, "at": "2026-01-01T00:00:07.500+00:00"}
+BACK = {"changed": True, "at": "2026-01-01T00:00:31.250+00:00"}
+
+
+def test_times_run_from_the_drain_that_was_set() -> None:
+    assert node_report(NodeRecords("node1", OUT, DRAINED, BACK), "28.1.0") == {
+        "name": "node1",
+        "release_proven": "28.1.0",
+        "out_of_rotation_s": 31.25,
+        "drain_s": 7.5,
+    }
+
+
+def test_a_node_passed_over_was_never_out() -> None:
+    still = {"changed": False, "at": BACK["at"]}
+    report = node_report(NodeRecords("node1", still, still, still), "28.1.0")
+    assert (report["out_of_rotation_s"], report["drain_s"]) == (0.0, 0.0)
+
+
+def test_a_step_that_left_no_record_gives_no_time() -> None:
+    assert node_report(NodeRecords("node1", None, None, BACK), None)["out_of_rotation_s"] == 0.0
+
+
+def test_a_record_says_when_and_whether_it_changed_anything() -> None:
+    made = record("did it", changed=True, unit="x")
+    assert made["did"] == "did it"
+    assert made["unit"] == "x"
+    assert made["at"].endswith("+00:00")
+
+
+def test_the_lines_name_every_node() -> None:
+    lines = as_lines(
+        {
+            "fleet": "lab",
+            "from_release": "26.1.0",
+            "to_release": "28.1.0",
+            "duration_s": 100.0,
+            "db_check": 0,
+            "db_heads": ["2024_1_contract01"],
+            "nodes": [node_report(NodeRecords("node1", OUT, DRAINED, BACK), "28.1.0")],
+        }
+    )
+    assert lines[-1] == "node1: proven on 28.1.0, out of rotation 31.2 s (drain 7.5 s)"

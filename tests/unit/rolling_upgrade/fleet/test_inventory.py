@@ -1,0 +1,70 @@
+"""Reading fleet files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rolling_upgrade.errors import RefusedError
+from rolling_upgrade.fleet import inventory
+
+LAB = inventory.PROJECT_ROOT / "include" / "fleets" / "lab.yaml"
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    data = yaml.safe_load(LAB.read_text())
+    data.update(changes)
+    path = folder / "fleet.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+def test_the_shipped_fleet_is_read() -> None:
+    fleet = inventory.load(LAB)
+    assert fleet.node_names == ("node1", "node2", "node3")
+    assert fleet.node("node2").server_name == "node2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"name": "lab; reboot"}, "lab; reboot"),
+        ({"name": "lab\n"}, "name"),
+        ({"nodes": []}, "nodes"),
+        ({"nodes": [{"name": "a b", "address": "198.18.0.1", "ssh_connection": "x"}]}, "a b"),
+        ({"nodes": [{"name": "a", "address": "$(id)", "ssh_connection": "x"}]}, "address"),
+        ({"nodes": [{"name": "a", "address": "198.18.0.1", "ssh_connection": "x"}] * 2}, "more than once"),
+        ({"password": "secret"}, "password"),
+        ({"backup": {"directory": "relative"}}, "relative"),
+        ({"defaults": {"min_in_rotation": 0}}, "min_in_rotation"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_with_what_is_wrong(tmp_path: Path, changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        inventory.load(written(tmp_path, **changes))
+    assert "fleet.yaml" in str(refused.value)
+    assert word in str(refused.value)
+
+
+def test_a_file_that_is_not_yaml_or_not_there_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("nodes: [")
+    for path in (broken, tmp_path / "absent.yaml"):
+        with pytest.raises(RefusedError, match=path.name):
+            inventory.load(path)
+
+
+def test_a_node_that_is_not_in_the_fleet_is_refused_by_name() -> None:
+    with pytest.raises(RefusedError, match="node9"):
+        inventory.load(LAB).node("node9")
+
+
+def test_fleets_are_found_by_name_in_the_chosen_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, name="other")
+    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path))
+    assert inventory.load_named("other").name == "other"
+    with pytest.raises(RefusedError, match="lab"):
+        inventory.load_named("lab")
