@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from include.lab import settings
+from include.lab import privileges, settings
+from include.lab.errors import LabError
 from include.lab.load import control
 from include.lab.load.files import read_json
 from include.lab.load.plan import LoadFiles
@@ -27,9 +27,9 @@ def start(
     """Start the load in the background; where one runs already, leave it running and say so."""
     if clients + slow == 0:
         raise typer.BadParameter("--clients and --slow are both 0, expected at least one client")
+    privileges.need_root()
     plan = control.new_plan(settings.from_environment(), clients=clients, slow=slow)
-    with _saying_errors():
-        begun = control.start(plan, control.lab_launcher())
+    begun = control.start(plan, control.lab_launcher())
     if begun:
         typer.echo(f"load {plan.run} runs: {clients} quick and {slow} slow clients; lines in {plan.files.operations}")
     else:
@@ -39,8 +39,7 @@ def start(
 @app.command()
 def stop(as_json: AsJson = False) -> None:
     """Let the clients finish, look at every image, write the result. No request is cut by this."""
-    with _saying_errors():
-        result = control.stop(_files(), control.lab_ender)
+    result = control.stop(_files(), control.lab_ender)
     _show(result, as_json)
 
 
@@ -60,27 +59,22 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def result(as_json: AsJson = False) -> None:
     """Print the result; before `stop`, what the lines say so far."""
-    with _saying_errors():
-        found = read_json(_files().result)
-        if found is None:
-            plan = control.current_plan(_files())
-            if plan is None:
-                raise control.LoadError("there is no result: no load was started. Next: ./lab load start")
-            found = result_so_far(plan) | {"running": control.running_pid(plan.files) is not None}
+    found = read_json(_files().result)
+    if found is None:
+        plan = control.current_plan(_files())
+        if plan is None:
+            raise LabError(
+                "there is no result: no load was started.",
+                expected="a load that runs or ran.",
+                safe="nothing was changed.",
+                next_step="./lab load start",
+            )
+        found = result_so_far(plan) | {"running": control.running_pid(plan.files) is not None}
     _show(found, as_json)
 
 
 def _files() -> LoadFiles:
     return LoadFiles(settings.from_environment().load)
-
-
-@contextmanager
-def _saying_errors() -> Iterator[None]:
-    try:
-        yield
-    except control.LoadError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _show(found: Mapping[str, object], as_json: bool) -> None:

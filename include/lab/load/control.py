@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from include.lab import settings
+from include.lab.errors import LabError
 from include.lab.load.connection import Connection, Exchange
 from include.lab.load.files import give_to_owner, make_directory, read_json, write_atomically, write_json
 from include.lab.load.plan import Entrance, LoadFiles, LoadPlan
@@ -31,10 +32,6 @@ END_WITHIN = 10.0
 
 GROUP = "load"
 """The lab's cgroup in which the generator runs, so that taking the lab down ends it too."""
-
-
-class LoadError(Exception):
-    """Something asked of the load cannot be done; the text says what to do next."""
 
 
 def new_plan(lab: settings.LabSettings, *, clients: int, slow: int) -> LoadPlan:
@@ -81,7 +78,7 @@ def running_pid(files: LoadFiles) -> int | None:
 def start(plan: LoadPlan, launcher: Sequence[str]) -> bool:
     """Start the generator in the background and wait for its first request. False where one runs already.
 
-    Raises LoadError where Glance does not answer on every balancer, or where the generator does not begin.
+    Raises LabError where Glance does not answer on every balancer, or where the generator does not begin.
     """
     files = plan.files
     make_directory(files.directory)
@@ -99,13 +96,15 @@ def start(plan: LoadPlan, launcher: Sequence[str]) -> bool:
 def stop(files: LoadFiles, end: Callable[[], None]) -> dict[str, object]:
     """Ask the generator to finish, wait, look at all images and write the result; again: the same result.
 
-    ``end`` ends a generator that does not finish in time. Raises LoadError where no load was started.
+    ``end`` ends a generator that does not finish in time. Raises LabError where no load was started.
     """
     plan = current_plan(files)
     if plan is None:
-        raise LoadError(
-            f"no load was started: {files.plan} is missing, expected what `load start` writes. "
-            "Nothing was changed. Next: ./lab load start"
+        raise LabError(
+            f"no load was started: {files.plan} is missing.",
+            expected="what `./lab load start` writes.",
+            safe="nothing was changed.",
+            next_step="./lab load start",
         )
     with _only_one(files):
         written = read_json(files.result)
@@ -133,10 +132,11 @@ def _finish(plan: LoadPlan, end: Callable[[], None]) -> None:
         return
     end()
     if not _await(lambda: running_pid(plan.files) is None, END_WITHIN):
-        raise LoadError(
-            f"the generator (pid {pid}) neither finished nor ended. No result was written; the lines "
-            f"are safe in {plan.files.operations}. Next: look at {plan.files.log}, then stop again or take "
-            "the lab down"
+        raise LabError(
+            f"the generator (process {pid}) neither finished nor ended.",
+            expected=f"its end within {END_WITHIN:.0f} s of being killed.",
+            safe=f"the lines in {plan.files.operations}; no result was written.",
+            next_step=f"read {plan.files.log}, then ./lab load stop again or ./lab down",
         )
 
 
@@ -157,10 +157,12 @@ def _launch(plan: LoadPlan, launcher: Sequence[str]) -> None:
         return
     code = process.poll()
     said = files.log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
-    raise LoadError(
-        f"the generator {'is silent' if code is None else f'ended with status {code}'} after its start, "
-        f"expected a first request within {START_WITHIN:.0f} s; it said: {said or 'nothing'}. "
-        "The service was not changed. Next: ./lab load stop, ./lab status"
+    raise LabError(
+        f"the generator {'is silent' if code is None else f'ended with {code}'} after its start; "
+        f"it said: {said or 'nothing'}",
+        expected=f"a first request within {START_WITHIN:.0f} s.",
+        safe="the service was not changed.",
+        next_step="./lab load stop, then ./lab status",
     )
 
 
@@ -180,10 +182,11 @@ def _require_service(plan: LoadPlan) -> None:
         except (OSError, http.client.HTTPException) as error:
             found = f"{type(error).__name__}: {error}"
         if found:
-            raise LoadError(
-                f"{entrance.name} at {entrance.address}:{entrance.port} does not serve Glance: found "
-                f"{found}, expected a list of images from every balancer. Nothing was changed. "
-                "Next: ./lab status, ./lab up"
+            raise LabError(
+                f"{entrance.name} at {entrance.address}:{entrance.port} does not serve Glance: {found}.",
+                expected="a list of images from every balancer.",
+                safe="nothing was changed.",
+                next_step="./lab status, then ./lab up",
             )
 
 
@@ -198,13 +201,16 @@ def _await(condition: Callable[[], bool], within: float) -> bool:
 
 @contextmanager
 def _only_one(files: LoadFiles) -> Iterator[None]:
-    """Hold the control lock. Raises LoadError where another start or stop is at work."""
+    """Hold the control lock. Raises LabError where another start or stop is at work."""
     with files.control_lock.open("a") as lock:
         give_to_owner(lock.fileno())
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LoadError(
-                "another start or stop of the load is at work. Nothing was changed. Next: wait for it, then ask again"
+            raise LabError(
+                "another start or stop of the load is at work.",
+                expected="one at a time.",
+                safe="nothing was changed.",
+                next_step="wait for it, then ask again.",
             ) from None
         yield

@@ -8,27 +8,20 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-
-def invoking_owner() -> tuple[int, int] | None:
-    """User and group that called through sudo; None where nobody did, or where we are not root."""
-    if os.geteuid() != 0 or "SUDO_UID" not in os.environ:
-        return None
-    return int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"])
+from include.lab.privileges import give_to_user, invoking_user
 
 
 def make_directory(path: Path) -> None:
     """Make the directory, owned by the invoking user, where it is missing."""
     path.mkdir(parents=True, exist_ok=True)
-    owner = invoking_owner()
-    if owner:
-        os.chown(path, *owner)
+    if os.geteuid() == 0:
+        give_to_user(path)
 
 
 def give_to_owner(descriptor: int) -> None:
     """Give an open file to the invoking user, who must be able to use it without sudo as well."""
-    owner = invoking_owner()
-    if owner:
-        os.fchown(descriptor, *owner)
+    if os.geteuid() == 0:
+        os.fchown(descriptor, *invoking_user())
 
 
 def write_atomically(path: Path, text: str) -> None:
