@@ -1,7 +1,8 @@
 """Keeps Airflow's four components running and ends them together. Standard library only, to start at once.
 
-    python -I airflow_supervisor.py HOME
+    python -I airflow_supervisor.py HOME [AIRFLOW [PATIENCE]]
 
+AIRFLOW is its command, by default the one beside this Python; PATIENCE is how many seconds it gets to end when asked.
 Reads ``HOME/environment.json``, starts the components with their logs in ``HOME/logs``, and writes
 ``HOME/supervisor.json`` (its pid and start time). SIGTERM ends everything below it, including task processes,
 which Airflow gives process groups of their own. If one component ends by itself, the others are ended too and
@@ -28,6 +29,7 @@ from include.demo import processes
 
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE_SECONDS = 8.0
+KILL_SECONDS = 8.0
 # The log servers of scheduler and triggerer would listen on every address; here all read the same folder.
 COMPONENTS = {
     "api-server": ["api-server"],
@@ -40,18 +42,19 @@ COMPONENTS = {
 class Supervisor:
     """One set of components."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, airflow: Path, patience: float) -> None:
         self.home = home
+        self.patience = patience
+        self.airflow = airflow
         self.components: dict[int, str] = {}
 
     def start(self) -> None:
         """Start all components at once; each writes its own log."""
         environment = json.loads((self.home / "environment.json").read_text())
-        airflow = str(Path(sys.executable).with_name("airflow"))
         for name, arguments in COMPONENTS.items():
             with (self.home / "logs" / f"{name}.log").open("wb") as log:
                 child = subprocess.Popen(
-                    [airflow, *arguments],
+                    [str(self.airflow), *arguments],
                     cwd=self.home,
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -88,8 +91,8 @@ class Supervisor:
         """Ask, wait, insist: afterwards nothing that this supervisor started is left."""
         processes.send(list(self.components), signal.SIGTERM)
         # The api-server needs five seconds more to leave after it has said good-bye; it keeps nothing.
-        processes.wait_until(lambda: self._left() <= {"api-server"}, PATIENCE_SECONDS)
-        processes.wait_until(self._nothing_left_after_kill, PATIENCE_SECONDS)
+        processes.wait_until(lambda: self._left() <= {"api-server"}, self.patience)
+        processes.wait_until(self._nothing_left_after_kill, KILL_SECONDS)
 
     def _left(self) -> set[str]:
         self._reap()
@@ -116,16 +119,18 @@ def _wakeups() -> Iterator[Callable[[], int]]:
         writer.close()
 
 
-def main(home: Path) -> int:
+def main(home: Path, airflow: Path, patience: float = PATIENCE_SECONDS) -> int:
     """Run until told to end. 0: ended as asked; 1: a component ended by itself."""
     with contextlib.suppress(PermissionError):
         os.setsid()  # refused when already leading a session, which is as good
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-    supervisor = Supervisor(home)
+    supervisor = Supervisor(home, airflow, patience)
     with _wakeups() as next_signal:
         supervisor.start()
         return supervisor.watch(next_signal)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    given = sys.argv[1:]
+    command = Path(given[1]) if len(given) > 1 else Path(sys.executable).with_name("airflow")
+    sys.exit(main(Path(given[0]), command, *map(float, given[2:])))

@@ -168,8 +168,9 @@ def _run_path(dag_id: str, run_id: str) -> str:
 
 
 def _log_line(event: Any) -> str:
+    """One event as a person reads it: when, how bad, what; for an exception its kind and text, without frames."""
     if isinstance(event, str):
         return event
-    extras = {name: value for name, value in event.items() if name not in {"timestamp", "event", "level"}}
     text = f"{event.get('timestamp') or ''} {event.get('level') or ''} {event.get('event')}".strip()
-    return f"{text} {extras}" if extras else text
+    causes = [f"{one.get('exc_type')}: {one.get('exc_value')}" for one in event.get("error_detail") or []]
+    return "\n".join([text, *causes])
