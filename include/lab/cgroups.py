@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from include.lab.settings import NAME
@@ -118,7 +118,7 @@ def remove(group: str = "") -> None:
             continue
         for directory, _, _ in os.walk(top, topdown=False):
             # The kernel lets go of a dead process a moment after it is gone from the list.
-            until(lambda d=directory: _removed(Path(d)), f"cgroup {directory} to become empty", seconds=5)
+            until(partial(_removed, Path(directory)), f"cgroup {directory} to become empty", seconds=5)
 
 
 def _removed(directory: Path) -> bool:

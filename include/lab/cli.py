@@ -16,7 +16,7 @@ import typer
 from include.lab import doctor, privileges
 from include.lab.errors import CANNOT_RUN, LabError
 from include.lab.load.cli import app as load_app
-from include.lab.settings import LabSettings, from_environment
+from include.lab.settings import DEFAULT_RELEASE, LabSettings, from_environment
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,7 +83,9 @@ def install() -> None:
 
 @app.command()
 @as_root
-def build(versions: Annotated[list[str] | None, typer.Argument(help="Releases; all pinned ones if none.")] = None) -> None:
+def build(
+    versions: Annotated[list[str] | None, typer.Argument(help="Releases; all pinned ones if none.")] = None,
+) -> None:
     """Make the root file system and the release archives, where they are not there yet."""
     from include.lab import lifecycle, lock, releases
 
@@ -124,7 +126,7 @@ def reset(release: Release = None, nodes: Nodes = None) -> None:
     known = record.read(settings)
     count = nodes or (known.nodes if known else settings.node_count)
     with lock.exclusive("reset"):
-        lifecycle.fresh(replace(settings, node_count=count), release or lifecycle.DEFAULT_RELEASE)
+        lifecycle.fresh(replace(settings, node_count=count), release or DEFAULT_RELEASE)
 
 
 @app.command()
@@ -161,7 +163,7 @@ def shell(
     from include.lab import ssh
 
     words = ssh.command(_settings(), node, command or [])
-    os.execvp(words[0], words)
+    os.execvp(words[0], words)  # noqa: S606 - the session is this process from here on
 
 
 @app.command("exec", hidden=True, context_settings={"ignore_unknown_options": True})
@@ -182,7 +184,7 @@ def execute(
     cgroups.move_self(group)
     environment.update(privileges.become_invoking_user())
     try:
-        os.execvpe(command[0], command, environment)
+        os.execvpe(command[0], command, environment)  # noqa: S606
     except OSError as error:
         raise LabError(f"{command[0]!r} cannot be run: {error}.", expected="a program.", exit_code=127) from error
 

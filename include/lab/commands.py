@@ -34,6 +34,14 @@ def run(
     return result
 
 
+def privately(script: str, *arguments: str | Path) -> list[str]:
+    """A shell script in a mount namespace of its own, with ``arguments`` as $0, $1 and so on.
+
+    What it mounts is gone when its processes have ended, however they ended.
+    """
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script, *map(str, arguments)]
+
+
 def spawn(command: Sequence[str | Path], *, group: str, log: Path) -> None:
     """Start a command that outlives this one, in the lab's cgroup ``group``, its output appended to ``log``."""
     log.parent.mkdir(parents=True, exist_ok=True)

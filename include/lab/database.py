@@ -47,9 +47,7 @@ def create(settings: LabSettings) -> None:
     data.mkdir(parents=True)
     os.chown(data, DATABASE_UID, DATABASE_UID)
     _configuration(settings).write_text(
-        templates.render(
-            "mariadb.cnf", datadir=data, socket=SOCKET, port=DATABASE_PORT, host_address=HOST_ADDRESS
-        )
+        templates.render("mariadb.cnf", datadir=data, socket=SOCKET, port=DATABASE_PORT, host_address=HOST_ADDRESS)
     )
     run(
         _as_own_user(
@@ -109,8 +107,5 @@ def answers() -> bool:
 
 def heads() -> list[str]:
     """The schema's Alembic revisions; empty for a schema that was not made yet."""
-    table = query(
-        f"SELECT table_name FROM information_schema.tables WHERE table_schema='{DATABASE_NAME}' "
-        "AND table_name='alembic_version'"
-    )
-    return sorted(query(f"SELECT version_num FROM {DATABASE_NAME}.alembic_version")) if table else []
+    table = query(f"SHOW TABLES FROM {DATABASE_NAME} LIKE 'alembic_version'")
+    return sorted(query(f"SELECT version_num FROM {DATABASE_NAME}.alembic_version")) if table else []  # noqa: S608

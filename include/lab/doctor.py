@@ -87,7 +87,10 @@ def _cgroups() -> list[Lack]:
     options = next(line for line in lines if " - cgroup2 " in line).split()[5]
     if "ro" in options.split(","):
         return [
-            Lack(f"{mounts[0]} is read-only", "run it on the machine itself or in a privileged container, not in this one")
+            Lack(
+                f"{mounts[0]} is read-only",
+                "run it on the machine itself or in a privileged container, not in this one",
+            )
         ]
     # The root of the hierarchy has no such file; any group below it has, from Linux 5.14 on.
     release = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())
@@ -122,7 +125,10 @@ def _overlay() -> list[Lack]:
 
 
 def _space() -> list[Lack]:
-    for variable, default in (("GLANCE_LAB_CACHE", "/var/cache/glance-lab"), ("GLANCE_LAB_STATE", "/var/lib/glance-lab")):
+    for variable, default in (
+        ("GLANCE_LAB_CACHE", "/var/cache/glance-lab"),
+        ("GLANCE_LAB_STATE", "/var/lib/glance-lab"),
+    ):
         path = Path(os.environ.get(variable, default))
         while not path.exists():
             path = path.parent

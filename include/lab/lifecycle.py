@@ -56,6 +56,7 @@ def build(settings: LabSettings, versions: tuple[str, ...]) -> None:
     """Make the root and the versions' archives where they are not there. Raises LabError."""
     for version in versions:
         releases.lock(version)  # an unknown one is refused before minutes of work
+    cgroups.kill(root.BUILD_GROUP)  # a build whose command was killed still writes to where this one will
     with step("root file system is there"):
         root.ensure(settings)
     for version in versions:
@@ -184,8 +185,7 @@ def down(settings: LabSettings) -> list[str]:
     for node in replace(settings, node_count=MAX_NODES).nodes:
         shutil.rmtree(Path("/run/systemd/nspawn/propagate") / node.machine, ignore_errors=True)
     record.remove(settings)
-    left = [*cgroups.remains(), *network.remains(), *_mounts_below(settings)]
-    return left
+    return [*cgroups.remains(), *network.remains(), *_mounts_below(settings)]
 
 
 def _mounts_below(settings: LabSettings) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from include.lab import access, cgroups, network, releases, root
-from include.lab.commands import run, spawn
+from include.lab.commands import privately, run, spawn
 from include.lab.errors import LabError
 from include.lab.settings import GLANCE_UID, PROJECT_ROOT, LabSettings, Node
 from include.lab.waiting import until
@@ -81,8 +81,7 @@ def make_disk(settings: LabSettings, node: Node, release: str, configuration: st
     (upper / "opt/glance/current").symlink_to(f"releases/{release}")
     lower = f"{releases.layer(settings, release)}:{root.path(settings)}"
     run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-euc", _MAKE, "make"]
-        + [lower, str(upper), str(top / "work"), str(top / "merged"), str(_PROVISION)],
+        privately(_MAKE, "make", lower, upper, top / "work", top / "merged", _PROVISION),
         environment={
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "ROLLOUT_KEY": access.client_key(settings),
@@ -111,15 +110,13 @@ def boot(settings: LabSettings, node: Node) -> None:
         cgroups.remove(node.machine)
         network.connect(node)
         own = disk(settings, node)
-        spawn(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-euc", _BOOT, own.merged]
-            + [own.lower, own.upper, own.work, own.merged]
-            + [f"--machine={node.machine}", f"--hostname={node.name}", "--boot", "--register=no", "--keep-unit"]
-            + [f"--network-namespace-path={network.namespace(node)}", "--resolv-conf=off", "--link-journal=no"]
-            + ["--console=pipe", f"--bind={settings.images}:/var/lib/glance/images"],
-            group=node.machine,
-            log=log,
-        )
+        options = [
+            f"--machine={node.machine}", f"--hostname={node.name}", "--boot", "--register=no", "--keep-unit",
+            f"--network-namespace-path={network.namespace(node)}", "--resolv-conf=off", "--link-journal=no",
+            "--console=pipe", f"--bind={settings.images}:/var/lib/glance/images",
+        ]  # fmt: skip
+        machine = privately(_BOOT, own.merged, own.lower, own.upper, own.work, own.merged, *options)
+        spawn(machine, group=node.machine, log=log)
     until(lambda: ssh_answers(node), f"sshd of {node.name} to answer (log: {log})", seconds=BOOT_SECONDS)
 
 
@@ -181,7 +178,7 @@ def current_release(node: Node) -> str | None:
     """The release that ``current`` points to; what runs may be another."""
     pid = leader(node)
     try:
-        return Path(os.readlink(f"/proc/{pid}/root/opt/glance/current")).name if pid else None
+        return Path(f"/proc/{pid}/root/opt/glance/current").readlink().name if pid else None
     except OSError:
         return None
 

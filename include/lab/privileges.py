@@ -51,7 +51,7 @@ def need_root() -> None:
             exit_code=CANNOT_RUN,
         )
     sys.stdout.flush()
-    os.execvp("sudo", sudo_command(sys.argv[1:], dict(os.environ)))
+    os.execvp("sudo", sudo_command(sys.argv[1:], dict(os.environ)))  # noqa: S606
 
 
 def save_environment() -> Path:

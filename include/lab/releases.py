@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from include.lab import root
-from include.lab.commands import run, run_logged
+from include.lab.commands import privately, run, run_logged
 from include.lab.errors import LabError
 from include.lab.settings import PROJECT_ROOT, LabSettings
 
@@ -102,8 +102,7 @@ def ensure(settings: LabSettings, version: str) -> bool:
     area.mkdir(parents=True)
     (area.parent / "uv-cache").mkdir(exist_ok=True)
     run_logged(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-euc", _BUILD, "build"]
-        + [root.path(settings), builder, area, version, lock(version), _UV, _certificates()],
+        privately(_BUILD, "build", root.path(settings), builder, area, version, lock(version), _UV, _certificates()),
         group=root.BUILD_GROUP,
         log=settings.cache / "logs" / f"release-{version}.log",
         environment=_build_environment(),
@@ -143,7 +142,7 @@ def _pack(settings: LabSettings, version: str, releases: Path) -> None:
     final = archive(settings, version)
     _key_file(settings, version).unlink(missing_ok=True)
     new = final.with_name(f".{final.name}.new")
-    packed = "tar --sort=name --owner=0 --group=0 --numeric-owner -C \"$1\" -cf - \"$2\" | gzip -6 -n > \"$3\""
+    packed = 'tar --sort=name --owner=0 --group=0 --numeric-owner -C "$1" -cf - "$2" | gzip -6 -n > "$3"'
     run(["bash", "-o", "pipefail", "-c", packed, "pack", releases, version, new], seconds=600)
     with new.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from include.lab.commands import run_logged
+from include.lab.commands import privately, run_logged
 from include.lab.settings import LabSettings
 
 SUITE = "bookworm"
@@ -66,7 +66,7 @@ def ensure(settings: LabSettings) -> bool:
         command.append(mirror)
     # debootstrap mounts /proc in the new root: in a namespace of its own it cannot leave that behind.
     run_logged(
-        ["unshare", "--mount", "--propagation", "private", *command],
+        privately('exec "$@"', "debootstrap", *command),
         group=BUILD_GROUP,
         log=settings.cache / "logs" / "root.log",
         environment=_environment(),
@@ -103,8 +103,7 @@ def ensure_builder(settings: LabSettings) -> Path:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
     run_logged(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-euc", _BUILDER, merged]
-        + [path(settings), new, work, merged, *BUILD_PACKAGES],
+        privately(_BUILDER, merged, path(settings), new, work, merged, *BUILD_PACKAGES),
         group=BUILD_GROUP,
         log=settings.cache / "logs" / "builder.log",
         environment=_environment(),

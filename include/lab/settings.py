@@ -130,9 +130,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> LabSetting
     env = os.environ if environment is None else environment
     raw = env.get("GLANCE_LAB_NODES", "3")
     if not raw.isdecimal() or not 1 <= int(raw) <= MAX_NODES:
-        raise ValueError(
-            f"GLANCE_LAB_NODES is {raw!r}; expected a number from 1 to {MAX_NODES}. Nothing was changed."
-        )
+        raise ValueError(f"GLANCE_LAB_NODES is {raw!r}; expected a number from 1 to {MAX_NODES}. Nothing was changed.")
     return LabSettings(
         node_count=int(raw),
         state=Path(env.get("GLANCE_LAB_STATE", "/var/lib/glance-lab")),

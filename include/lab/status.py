@@ -73,9 +73,7 @@ def observe(settings: LabSettings) -> Status:
     known = record.read(settings)
     with ThreadPoolExecutor(max_workers=16) as pool:
         asked_database = pool.submit(_database)
-        seen = dict(
-            zip((b.name for b in BALANCERS), pool.map(balancers.servers, BALANCERS), strict=True)
-        )
+        seen = dict(zip((b.name for b in BALANCERS), pool.map(balancers.servers, BALANCERS), strict=True))
         found = list(pool.map(lambda node: _node_status(node, seen), record.as_recorded(settings).nodes))
         answers, heads = asked_database.result()
     return Status(

@@ -1,0 +1,150 @@
+"""What the lab reads from the machine it runs on: cgroups, distribution, privileges."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from include.lab import cgroups, commands, doctor, groups, lock, privileges, releases
+from include.lab.errors import BUSY, LabError
+from include.lab.settings import from_environment
+from include.lab.waiting import until
+
+HYBRID = """30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw
+32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+34 30 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
+35 30 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+"""
+PURE = "31 30 0:27 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+def test_a_hybrid_host_needs_the_places_that_systemd_looks_at() -> None:
+    unified, legacy = cgroups.parse_hierarchies(HYBRID)
+    assert unified == Path("/sys/fs/cgroup/unified")
+    assert [path.name for path in legacy] == ["systemd", "cpu,cpuacct", "memory"]
+
+
+def test_a_host_of_today_has_one_hierarchy() -> None:
+    assert cgroups.parse_hierarchies(PURE) == (Path("/sys/fs/cgroup"), ())
+
+
+def test_without_version_two_there_is_none() -> None:
+    assert cgroups.parse_hierarchies("30 20 0:26 / / rw - ext4 /dev/vda rw\n") == (None, ())
+
+
+@pytest.mark.parametrize("name", ["../node1", "", "a/b", "A", "-x", "a" * 41, "a b", "."])
+def test_a_group_s_name_cannot_lead_elsewhere(name: str) -> None:
+    with pytest.raises(LabError, match="is no name of a group"):
+        groups.check_name(name)
+
+
+@pytest.mark.parametrize("name", ["glance-lab-node1", "glance-lab-node8", "lb1", "database", "build"])
+def test_the_lab_s_own_groups_are_not_for_others(name: str) -> None:
+    with pytest.raises(LabError, match="own machines or services"):
+        groups.check_free(name)
+    groups.check_free("airflow")
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ('ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"', None),
+        ("ID=ubuntu\nID_LIKE=debian", None),
+        ('ID=linuxmint\nID_LIKE="ubuntu debian"', None),
+        ('ID=fedora\nPRETTY_NAME="Fedora Linux 42"', "Fedora Linux 42"),
+        ("", "unknown"),
+    ],
+)
+def test_only_debian_and_its_kin_can_run_it(text: str, other: str | None) -> None:
+    assert doctor.distribution(text) == other
+
+
+def test_what_is_missing_is_told_with_what_would_help() -> None:
+    told = doctor.explain([doctor.Lack("no overlay file system", "a kernel with overlayfs, as Debian's has")])
+    assert "no overlay file system" in told
+    assert "What would help: a kernel with overlayfs" in told
+
+
+def test_the_doctor_needs_nothing_of_the_project() -> None:
+    imported = [line for line in Path(doctor.__file__).read_text().splitlines() if line.startswith(("import", "from"))]
+    assert not [line for line in imported if "include" in line or "typer" in line or "rich" in line]
+
+
+def test_sudo_passes_the_lab_s_variables_as_words_and_nothing_else() -> None:
+    words = privileges.sudo_command(["up"], {"GLANCE_LAB_NODES": "5", "SECRET": "x"})
+    assert words[0] == "sudo"
+    assert "GLANCE_LAB_NODES=5" in words
+    assert not any("SECRET" in word for word in words)
+    assert words[-1] == "up"
+
+
+def test_a_saved_environment_is_private_and_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_TEST", "a\nb")
+    path = privileges.save_environment()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert privileges.load_environment(path)["LAB_TEST"] == "a\nb"
+    assert not path.exists()
+
+
+def test_a_second_command_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(lock, "LOCK_FILE", tmp_path / "lock")
+    with (
+        lock.exclusive("up"),
+        pytest.raises(LabError, match=f"`lab up`, process {os.getpid()}") as refused,
+        lock.exclusive("down"),
+    ):
+        pytest.fail("two commands held the lock")
+    assert refused.value.exit_code == BUSY
+    with lock.exclusive("down"):
+        pass
+
+
+def test_an_unknown_release_is_refused_with_those_there_are() -> None:
+    with pytest.raises(LabError, match=r"'27.0.0' is not one") as refused:
+        releases.lock("27.0.0")
+    assert "26.1.0, 28.1.0, 30.1.0" in str(refused.value)
+
+
+def test_every_release_pins_every_dependency_with_a_hash_and_names_no_index() -> None:
+    for version in releases.available():
+        text = releases.lock(version).read_text()
+        assert f"glance=={version} " in text
+        pins = [line for line in text.splitlines() if line and line[0] not in "# "]
+        assert all("==" in pin and pin.endswith("\\") for pin in pins)
+        assert text.count("--hash=sha256:") >= len(pins)
+        assert "http" not in text.replace("httplib2", "").replace("http-", "")
+
+
+def test_a_release_is_built_again_when_its_pins_change(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "1.0.0").mkdir()
+    pins = tmp_path / "1.0.0" / "requirements.lock"
+    pins.write_text("a==1")
+    monkeypatch.setattr(releases, "REQUIREMENTS", tmp_path)
+    before = releases.key(from_environment({}), "1.0.0")
+    assert releases.key(from_environment({}), "1.0.0") == before
+    pins.write_text("a==2")
+    assert releases.key(from_environment({}), "1.0.0") != before
+
+
+def test_a_wait_ends_with_its_condition_or_its_time() -> None:
+    answers = iter([False, False, True])
+    until(lambda: next(answers), "the third answer", seconds=5, every=0.001)
+    with pytest.raises(LabError, match=r"waited 0.01 s in vain for a miracle"):
+        until(lambda: False, "a miracle", seconds=0.01, every=0.001)
+
+
+def test_a_failed_command_tells_what_it_said() -> None:
+    with pytest.raises(LabError, match=r"ended with 7: no such thing"):
+        commands.run(["sh", "-c", "echo no such thing >&2; exit 7"])
+
+
+def test_the_provisioning_script_is_plain_shell() -> None:
+    script = Path(commands.__file__).with_name("provision.sh")
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+    assert "64062" in script.read_text()
