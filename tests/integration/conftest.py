@@ -1,0 +1,81 @@
+"""Real parts for the integration tests. Each is started once and shared where the tests leave it as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from rolling_upgrade.services import registry
+from rolling_upgrade.services.profile import ServiceProfile
+from tests.integration.parts import fleets
+from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SERVICE, Login, MariaDB, mariadb
+from tests.integration.parts.processes import free_port
+from tests.integration.parts.sshd import Sshd, sshd
+
+SetConnection = Callable[[str, Mapping[str, object]], None]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the caller's fleet or connections is seen."""
+    for name in list(os.environ):
+        if name.startswith(("GLANCE_LAB_", "ROLLING_UPGRADE_", "AIRFLOW_CONN_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def set_connection(monkeypatch: pytest.MonkeyPatch) -> SetConnection:
+    """Define an Airflow connection for this test."""
+
+    def define(name: str, connection: Mapping[str, object]) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
+
+    return define
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    with mariadb(tmp_path_factory.mktemp("db")) as server:
+        yield server
+
+
+@pytest.fixture
+def database(database_server: MariaDB, set_connection: SetConnection) -> MariaDB:
+    """The server with an empty schema, the lab's two users, and Airflow connections for both."""
+    schema = fleets.SCHEMA
+    database_server.run(f"CREATE OR REPLACE DATABASE {schema}")
+    database_server.user(OPERATOR, schema, *OPERATOR_GRANTS)
+    database_server.user(SERVICE, schema, "GRANT ALL ON {schema}.* TO {user}")
+    set_connection("it_database", mysql_connection(database_server, OPERATOR))
+    set_connection("it_service_database", mysql_connection(database_server, SERVICE))
+    return database_server
+
+
+def mysql_connection(server: MariaDB, login: Login, *, port: int | None = None) -> dict[str, object]:
+    return {
+        "conn_type": "mysql",
+        "host": "127.0.0.1",
+        "port": port or server.port,
+        "login": login.name,
+        "password": login.password,
+        "schema": fleets.SCHEMA,
+    }
+
+
+@pytest.fixture
+def small_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceProfile:
+    """The profile of a service whose tree and port belong to this test, known to the workflow by name."""
+    profile = fleets.profile(tmp_path / "node", free_port())
+    Path(profile.root).mkdir()
+    monkeypatch.setitem(registry._SERVICES, profile.name, profile)
+    return profile

@@ -1,0 +1,1 @@
+"""The real parts that the integration tests run against: each is started here and ended by its own pid."""

@@ -1,0 +1,106 @@
+"""A real MariaDB on loopback with a data directory of its own; its root is whoever runs the tests."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.parts.processes import SEARCH, Program, free_port, listens, program, running
+
+PACKAGE = "mariadb-server-core"
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user of the database and its password."""
+
+    name: str
+    password: str
+
+
+# What an option file, a shell and a log could each trip over.
+OPERATOR = Login("upgrade", "Op3r#ator \"pass'\\word;$HOME%")
+SERVICE = Login("glance", "s3rvice-password")
+OPERATOR_GRANTS = (
+    "GRANT PROCESS ON *.* TO {user}",
+    "GRANT SELECT, LOCK TABLES, TRIGGER, EVENT, SHOW VIEW ON {schema}.* TO {user}",
+    "GRANT SELECT ON mysql.proc TO {user}",
+)
+
+
+class MariaDB:
+    """One server. ``port`` takes TCP; ``run`` goes through the socket as root."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.socket = folder / "db.sock"
+        self._folder = folder
+
+    def connect(self, login: Login | None = None, schema: str = "") -> Any:
+        """A connection, as root over the socket or as that user over TCP."""
+        import MySQLdb
+
+        if login is None:
+            return MySQLdb.connect(unix_socket=str(self.socket), user="root", database=schema, autocommit=True)
+        return MySQLdb.connect(
+            host="127.0.0.1", port=self.port, user=login.name, password=login.password, database=schema, autocommit=True
+        )
+
+    def run(self, *statements: str, schema: str = "") -> list[tuple[Any, ...]]:
+        """Run statements as root; returns the rows of the last."""
+        connection = self.connect(schema=schema)
+        try:
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def user(self, login: Login, schema: str, *grants: str) -> None:
+        """A user with these grants and no others."""
+        import MySQLdb
+
+        name = f"'{login.name}'@'%'"
+        password = MySQLdb.escape_string(login.password.encode()).decode()
+        self.run(
+            f"CREATE OR REPLACE USER {name} IDENTIFIED BY '{password}'",
+            *(grant.format(user=name, schema=schema) for grant in grants),
+        )
+
+    def create(self) -> None:
+        """An empty data directory. Fails with the tool's own words."""
+        command = [
+            program("mariadb-install-db", PACKAGE), "--no-defaults", f"--datadir={self._folder / 'data'}",
+            f"--user={getpass.getuser()}", "--auth-root-authentication-method=socket",
+            f"--auth-root-socket-user={getpass.getuser()}", "--skip-test-db", "--skip-name-resolve",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": SEARCH}, check=False)
+        if done.returncode != 0:
+            pytest.fail(f"mariadb-install-db ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+
+    def command(self) -> list[str]:
+        return [
+            program("mariadbd", PACKAGE), "--no-defaults", f"--datadir={self._folder / 'data'}",
+            f"--user={getpass.getuser()}", f"--socket={self.socket}", f"--pid-file={self._folder / 'db.pid'}",
+            "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve", "--skip-log-bin",
+            "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--character-set-server=utf8mb4",
+        ]  # fmt: skip
+
+
+@contextmanager
+def mariadb(folder: Path) -> Iterator[MariaDB]:
+    """A server for as long as the block lasts."""
+    database = MariaDB(folder)
+    database.create()
+    with running(database.command(), folder / "mariadbd.log") as server:
+        server: Program
+        server.until(lambda: database.socket.exists() and listens(database.port), "MariaDB", seconds=30)
+        yield database

@@ -1,0 +1,149 @@
+"""A real sshd on loopback for whoever runs the tests: own host key, own login key, own PATH for commands."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.parts.processes import free_port, listens, program, running
+
+PACKAGE = "openssh-server"
+PRIVILEGE_SEPARATION = Path("/run/sshd")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CONFIGURATION = """\
+ListenAddress 127.0.0.1:{port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/login_key.pub
+PidFile none
+StrictModes no
+UsePAM {pam}
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+MaxStartups 50
+UseDNS no
+PrintMotd no
+Subsystem sftp internal-sftp
+SetEnv PATH={folder}/bin:{path}
+"""
+# No systemd answers where these tests run. What systemd itself says is exercised on the lab.
+SYSTEMCTL = """\
+#!/bin/sh
+cat "$(dirname "$0")/../unit"
+"""
+# The real sudo sets a PATH of its own, on which the stand-in above is not.
+SUDO = """\
+#!/bin/sh
+[ "$1 $2 $4" = "-n -u --" ] || { echo "not called as the hook calls it: $*" >&2; exit 64; }
+user=$3
+shift 4
+exec %s -n -u "$user" -- env PATH="$PATH" "$@"
+"""
+
+
+class Sshd:
+    """One server. ``unit`` holds what ``systemctl show`` prints to commands that it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.folder = folder
+        self.login = getpass.getuser()
+        self.key_file = folder / "login_key"
+        self.unit = folder / "unit"
+        self.host_key = _make_key(folder / "host_key")
+        _make_key(self.key_file)
+        self.says("active", "running", 0)
+        _script(folder / "bin" / "systemctl", SYSTEMCTL)
+        _script(folder / "bin" / "sudo", SUDO % program("sudo", "sudo"))
+        (folder / "sshd_config").write_text(
+            CONFIGURATION.format(port=self.port, folder=folder, path=PATH, pam="yes" if _account_is_locked() else "no")
+        )
+
+    def says(self, active: str, sub: str, restarts: int) -> None:
+        """What systemd will say about the unit."""
+        self.unit.write_text(f"ActiveState={active}\nSubState={sub}\nNRestarts={restarts}\n")
+
+    def connection(self, **extra: object) -> dict[str, object]:
+        """An Airflow connection to it; ``extra`` replaces single entries of its extra, None removes one."""
+        known: dict[str, object] = {
+            "key_file": str(self.key_file),
+            "host_key": self.host_key,
+            "no_host_key_check": False,
+            "look_for_keys": False,
+        }
+        return {
+            "conn_type": "ssh",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "login": self.login,
+            "extra": {key: value for key, value in (known | extra).items() if value is not None},
+        }
+
+
+def new_host_key(folder: Path) -> str:
+    """A host key that no server has."""
+    return _make_key(folder / "other_key")
+
+
+def _make_key(path: Path) -> str:
+    subprocess.run(
+        [program("ssh-keygen", "openssh-client"), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)],
+        check=True,
+    )
+    return " ".join(path.with_suffix(".pub").read_text().split()[:2])
+
+
+def _script(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def _account_is_locked() -> bool:
+    # Without PAM sshd refuses a locked account even with a key, and root is locked on many machines.
+    if os.geteuid() != 0:
+        return False
+    shadow = Path("/etc/shadow").read_text(errors="replace").splitlines()
+    return any(line.startswith(f"{getpass.getuser()}:!") for line in shadow)
+
+
+@contextmanager
+def _privilege_separation() -> Iterator[None]:
+    """As root sshd wants this empty folder, which its service would make."""
+    wanted = os.geteuid() == 0 and not PRIVILEGE_SEPARATION.exists()
+    if wanted:
+        PRIVILEGE_SEPARATION.mkdir(mode=0o755)
+    try:
+        yield
+    finally:
+        if wanted:
+            PRIVILEGE_SEPARATION.rmdir()
+
+
+@contextmanager
+def sshd(folder: Path) -> Iterator[Sshd]:
+    """A server for as long as the block lasts."""
+    daemon = program("sshd", PACKAGE)
+    server = Sshd(folder)
+    command = [daemon, "-D", "-e", "-f", str(folder / "sshd_config")]
+    with _privilege_separation(), running(command, folder / "sshd.log") as started:
+        started.until(lambda: listens(server.port), "sshd")
+        _must_be_able_to_sudo(server)
+        yield server
+
+
+def _must_be_able_to_sudo(server: Sshd) -> None:
+    done = subprocess.run(
+        [program("sudo", "sudo"), "-n", "-u", "root", "--", "true"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.fail(
+            f"{server.login} cannot use sudo without a password, and a node's SSH user must: {done.stderr.strip()}"
+        )
