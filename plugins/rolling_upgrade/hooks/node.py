@@ -6,6 +6,7 @@ Commands are lists of words and are quoted here, once. Host keys are always chec
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,8 @@ class NodeHook:
     def from_connection(cls, node: Node) -> NodeHook:
         from airflow.providers.ssh.hooks.ssh import SSHHook
 
+        # Its transport thread prints a traceback for each refused connection; the error raised here says it once.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         # One attempt: a step that cannot reach its node says so at once, and a sensor asks again by itself.
         return cls(
             node,
@@ -179,27 +182,52 @@ class NodeHook:
 
 
 def _converse(channel: Channel, stdin: bytes, deadline: float) -> CommandResult:
-    """Send all of ``stdin`` and read both outputs to their end, in turns, so that neither side blocks the other."""
+    """Send all of ``stdin`` and read both outputs to their end, in turns, so that neither side blocks the other.
+
+    A command that ends without reading its input has ended all the same. Raises EOFError when the connection breaks.
+    """
     import select
 
     out, err = bytearray(), bytearray()
-    if not stdin:
+    unsent = stdin
+    if not unsent:
         channel.shutdown_write()
+    # poll, unlike select, takes any number of open files: a triggerer has many.
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
     while True:
-        if stdin and channel.send_ready():
-            stdin = stdin[channel.send(stdin[:32_768]) :]
-            if not stdin:
-                channel.shutdown_write()
+        unsent = _send_some(channel, unsent)
+        # Looked at before the rest is read, so that nothing can come after it; and in this order, as a peer that
+        # ends well sends its end of file before it closes.
+        closed, ended = channel.closed, channel.eof_received and channel.exit_status_ready()
         while channel.recv_ready():
             out += channel.recv(65_536)
         while channel.recv_stderr_ready():
             err += channel.recv_stderr(65_536)
-        if (
-            channel.exit_status_ready()
-            and channel.eof_received
-            and not (channel.recv_ready() or channel.recv_stderr_ready())
-        ):
+        if ended:
             return CommandResult(channel.recv_exit_status(), out.decode(errors="replace"), err.decode(errors="replace"))
+        if closed:
+            raise EOFError("the connection broke before the command ended")
         if time.monotonic() > deadline:
             raise TimeoutError("no end within the time allowed")
-        select.select([channel], [channel] if stdin else [], [], 0.05)
+        if channel.eof_received:
+            # Its file is readable for ever now; only the exit status is still to come.
+            channel.status_event.wait(0.05)
+        else:
+            # Room for more input wakes nobody, so look for it often while there is some.
+            poller.poll(5 if unsent else 50)
+
+
+def _send_some(channel: Channel, unsent: bytes) -> bytes:
+    """Send as much as the peer takes now; returns the rest, nothing once the peer takes no more at all."""
+    if not unsent:
+        return unsent
+    view, sent = memoryview(unsent), 0
+    while sent < len(view) and channel.send_ready():
+        try:
+            sent += channel.send(bytes(view[sent : sent + 32_768]))
+        except OSError:
+            return b""  # closed by the peer: the command has ended
+    if sent == len(view):
+        channel.shutdown_write()
+    return bytes(view[sent:])
