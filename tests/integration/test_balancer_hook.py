@@ -109,7 +109,7 @@ def test_a_closed_port_is_unreachable() -> None:
     hook = BalancerHook(Balancer(name="lb1", connection="x", backend=BACKEND), ("127.0.0.1", free_port()))
 
     for ask in (hook.servers, hook.refusal_of_admin, lambda: hook.set_state("node1", Admin.DRAIN)):
-        with pytest.raises(UnreachableError, match="balancer lb1 cannot be asked: .*refused"):
+        with pytest.raises(UnreachableError, match=r"balancer lb1 cannot be asked: .*refused"):
             ask()
 
 

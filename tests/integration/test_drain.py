@@ -36,14 +36,19 @@ class Client:
     """One request through the balancer, on a thread of its own."""
 
     def __init__(self, lb: HAProxy, path: str) -> None:
-        self.status: int | None = None
+        self.status = 0
         self.served_by = ""
         self._connection = http.client.HTTPConnection("127.0.0.1", lb.port, timeout=20)
         self._path = path
         self._thread = threading.Thread(target=self._get, daemon=True)
         self._thread.start()
 
+    @property
+    def answered(self) -> bool:
+        return self.status != 0
+
     def end(self) -> None:
+        """Wait for the answer."""
         self._thread.join(20)
         self._connection.close()
 
@@ -81,7 +86,7 @@ def test_a_drain_waits_for_what_is_in_flight_and_then_goes_on(lb: HAProxy, serve
         other.end()
     assert {(other.status, other.served_by) for other in others} == {(200, "node2")}
     assert next_action([lb.view("node1")]).action is DrainAction.WAIT
-    assert client.status is None
+    assert not client.answered
 
     servers["node1"].release.set()
     client.end()

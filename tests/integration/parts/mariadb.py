@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.parts.processes import SEARCH, Program, free_port, listens, program, running
+from tests.integration.parts.processes import SEARCH, free_port, listens, program, running
 
 PACKAGE = "mariadb-server-core"
 
@@ -101,6 +101,5 @@ def mariadb(folder: Path) -> Iterator[MariaDB]:
     database = MariaDB(folder)
     database.create()
     with running(database.command(), folder / "mariadbd.log") as server:
-        server: Program
         server.until(lambda: database.socket.exists() and listens(database.port), "MariaDB", seconds=30)
         yield database
