@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,7 +76,8 @@ def _files() -> LoadFiles:
     return LoadFiles(settings.from_environment().load)
 
 
-def _show(found: Mapping[str, object], as_json: bool) -> None:
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    """Print a result, or what is known of one so far."""
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -85,18 +85,18 @@ def _show(found: Mapping[str, object], as_json: bool) -> None:
     typer.echo(
         f"load {found['run']}: {found['requests']} requests in {found['seconds']} s, "
         f"{found['failed_requests']} failed, "
-        f"images left wrong: {len(wrong) if isinstance(wrong, list) else 'known after stop'}"
+        f"images left wrong: {'known after stop' if wrong is None else len(wrong)}"
     )
     if not found["ended_by_itself"]:
         typer.echo("it runs" if found.get("running") else "the load did not end by itself: it was killed")
-    for title in ("operations", "servers"):
-        rows = found[title]
-        assert isinstance(rows, dict)  # noqa: S101 - for the type checker
-        for name, row in rows.items():
-            typer.echo(f"  {name}: {row}")
-    failures = found["failures"]
-    for problem in [
-        *(failures if isinstance(failures, list) else []),
-        *(wrong if isinstance(wrong, list) else []),
-    ]:
-        typer.echo(f"  ! {problem}")
+    for op, row in found["operations"].items():
+        typer.echo(
+            f"  {op:14} {row['count']:6}, {row['failed']} failed, "
+            f"median {row['median_seconds']} s, longest {row['max_seconds']} s"
+        )
+    for server, count in found["servers"].items():
+        typer.echo(f"  {server:14} {count:6} requests")
+    for line in found["failures"]:
+        typer.echo(f"! {line['at']} {line['op']} on {line['server']} through {line['balancer']}: {line['error']}")
+    for image in wrong or []:
+        typer.echo(f"! image {image['image']}: expected {image['expected']}, found {image['found']}")
