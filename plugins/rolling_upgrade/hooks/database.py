@@ -27,7 +27,17 @@ class DatabaseHook:
         return str(self._rows("SELECT VERSION()")[0][0])
 
     def session_hosts(self, user: str) -> tuple[str, ...]:
-        """Hosts (without ports) from which that user is connected now."""
+        """Hosts (without ports) from which that user is connected now.
+
+        Raises UnreachableError too when this login is not shown the sessions of others: none seen would prove nothing.
+        """
+        if not any(_shows_all_sessions(str(row[0])) for row in self._rows("SHOW GRANTS")):
+            raise UnreachableError(
+                f"the login of connection {self.database.connection} is shown no sessions but its own.",
+                expected="the privilege PROCESS, which shows the sessions of every user.",
+                safe="nothing was changed; sessions that cannot be seen count as sessions of an old service.",
+                next_step="`GRANT PROCESS ON *.* TO` that login, then clear this task.",
+            )
         rows = self._rows("SELECT HOST FROM information_schema.PROCESSLIST WHERE USER = %s", (user,))
         return tuple(str(row[0]).rsplit(":", 1)[0] for row in rows)
 
@@ -43,6 +53,12 @@ class DatabaseHook:
                 safe="nothing was changed; the fleet serves as before this step.",
                 next_step="bring the database back or correct the connection and its grants, then clear this task.",
             ) from error
+
+
+def _shows_all_sessions(grant: str) -> bool:
+    """Whether a line of SHOW GRANTS gives the privilege to see every session."""
+    privileges, found, _ = grant.removeprefix("GRANT ").partition(" ON *.* TO ")
+    return bool(found) and not {"PROCESS", "ALL PRIVILEGES"}.isdisjoint(privileges.split(", "))
 
 
 def service_login(database: Database) -> ServiceLogin:
