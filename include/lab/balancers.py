@@ -15,6 +15,8 @@ from include.lab.settings import BACKEND, BALANCERS, SERVICE_PORT, Balancer, Lab
 from include.lab.waiting import until
 
 ASK_SECONDS = 2.0
+NO_STATE = "1\n"
+"""A state file without a server; an empty one would be complained about."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,13 @@ def start(settings: LabSettings, balancer: Balancer) -> None:
     file = _directory(settings) / f"{balancer.name}.cfg"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(configuration(settings, balancer))
-    _state_file(settings, balancer).touch()
+    if not _state_file(settings, balancer).is_file():
+        _state_file(settings, balancer).write_text(NO_STATE)
     log = settings.logs / f"{balancer.name}.log"
     spawn(["/usr/sbin/haproxy", "-db", "-f", file], group=balancer.name, log=log)
     until(lambda: servers(balancer) is not None, f"balancer {balancer.name} to answer (log: {log})", seconds=20)
     # Obeyed once: after a crash much later it would tell of a state long past.
-    _state_file(settings, balancer).write_text("")
+    _state_file(settings, balancer).write_text(NO_STATE)
 
 
 def restart(settings: LabSettings, balancer: Balancer) -> None:
@@ -117,3 +120,9 @@ def all_up(settings: LabSettings) -> bool:
         if up != {node.name for node in settings.nodes}:
             return False
     return True
+
+
+def none_down() -> bool:
+    """True if every balancer answers and sees every node UP that it was not told to leave out."""
+    seen = [servers(balancer) for balancer in BALANCERS]
+    return all(states and all(s.status.startswith(("UP", "DRAIN", "MAINT")) for s in states) for states in seen)

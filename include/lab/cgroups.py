@@ -103,12 +103,18 @@ def kill(group: str, *, seconds: float = 15.0) -> None:
     path = group_path(group)
     if not path.is_dir():
         return
-    for directory in _directories(group):
-        freezer = directory / "freezer.state"
-        if freezer.exists():  # tasks frozen by the v1 controller do not take even SIGKILL
-            freezer.write_text("THAWED")
+    thaw(group)
     (path / "cgroup.kill").write_text("1")
     until(lambda: not alive(group), f"the end of all processes in {path}", seconds=seconds, every=0.01)
+
+
+def thaw(group: str) -> None:
+    """Let a frozen group go on. Tasks that the v1 controller has frozen do not take even SIGKILL."""
+    (group_path(group) / "cgroup.freeze").write_text("0")
+    for directory in _directories(group):
+        freezer = directory / "freezer.state"
+        if freezer.exists():
+            freezer.write_text("THAWED")
 
 
 def remove(group: str = "") -> None:

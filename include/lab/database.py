@@ -51,7 +51,7 @@ def create(settings: LabSettings) -> None:
     )
     run(
         _as_own_user(
-            "mariadb-install-db", f"--defaults-file={_configuration(settings)}", "--skip-test-db",
+            "mariadb-install-db", f"--defaults-file={_configuration(settings)}", "--skip-test-db", "--force",
             "--auth-root-authentication-method=socket", "--auth-root-socket-user=root",
         )
     )  # fmt: skip

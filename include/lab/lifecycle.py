@@ -29,6 +29,7 @@ from rolling_upgrade.fleet import inventory
 from rolling_upgrade.services.configuration import ServiceLogin, render
 
 SERVE_SECONDS = 90.0
+RETURN_SECONDS = 15.0
 _MANAGE = (
     "/opt/glance/current/bin/glance-manage",
     "--config-file",
@@ -96,6 +97,10 @@ def repair(settings: LabSettings, known: record.Record) -> None:
         for future in [pool.submit(_boot_or_make, settings, node, known.release) for node in settings.nodes]:
             future.result()
     say("every machine, balancer and the database run")
+    try:
+        until(balancers.none_down, "nodes to be UP", seconds=RETURN_SECONDS)
+    except LabError:  # it may be meant: a node that is being upgraded has stopped
+        say("not every node in rotation is UP; `./lab status` shows which")
 
 
 def _boot_or_make(settings: LabSettings, node: Node, release: str) -> None:

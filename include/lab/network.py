@@ -52,10 +52,21 @@ def connect(node: Node) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
     run(["unshare", f"--net={file}", "true"])
-    inside = ["nsenter", f"--net={file}", "ip"]
-    run(["ip", "link", "add", link(node), "type", "veth", "peer", "name", _INSIDE, "netns", str(file)])
+    run(["nsenter", f"--net={file}", "ip", "link", "set", "lo", "up"])
+    _plug(node, file)
+
+
+def reconnect(node: Node, leader: int) -> None:
+    """Give a node that runs its cable back, if it is gone; ``leader`` is a process of the node."""
+    if link(node) not in _links():
+        _plug(node, Path(f"/proc/{leader}/ns/net"))
+    run(["ip", "link", "set", link(node), "master", BRIDGE, "up"])  # a bridge made anew has lost its ports
+
+
+def _plug(node: Node, network_namespace: Path) -> None:
+    inside = ["nsenter", f"--net={network_namespace}", "ip"]
+    run(["ip", "link", "add", link(node), "type", "veth", "peer", "name", _INSIDE, "netns", str(network_namespace)])
     run(["ip", "link", "set", link(node), "master", BRIDGE, "up"])
-    run([*inside, "link", "set", "lo", "up"])
     run([*inside, "address", "add", f"{node.address}/{_prefix_length()}", "dev", _INSIDE])
     run([*inside, "link", "set", _INSIDE, "up"])
 

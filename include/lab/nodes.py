@@ -105,7 +105,11 @@ def running(node: Node) -> bool:
 def boot(settings: LabSettings, node: Node) -> None:
     """Boot the node from its disk, unless it runs, and wait until its sshd answers. Raises LabError."""
     log = settings.logs / f"{node.name}.log"
-    if leader(node) is None:
+    pid = leader(node)
+    if pid is not None:
+        cgroups.thaw(node.machine)
+        network.reconnect(node, pid)
+    else:
         cgroups.kill(node.machine)
         cgroups.remove(node.machine)
         network.connect(node)

@@ -55,7 +55,7 @@ def test_haproxy_accepts_it(tmp_path: Path) -> None:
     for balancer in BALANCERS:
         file = tmp_path / "balancers" / f"{balancer.name}.cfg"
         file.parent.mkdir(exist_ok=True)
-        file.with_suffix(".state").touch()
+        file.with_suffix(".state").write_text(balancers.NO_STATE)
         file.write_text(balancers.configuration(settings, balancer))
         checked = subprocess.run(["/usr/sbin/haproxy", "-c", "-f", file], capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stderr
