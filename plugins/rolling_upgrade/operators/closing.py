@@ -9,7 +9,7 @@ from rolling_upgrade.decisions.phases import SchemaState
 from rolling_upgrade.decisions.proof import proven_release
 from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.errors import VerifyError
-from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.evidence.report import NodeRecords, as_lines, node_report
 from rolling_upgrade.fleet.inventory import load_named
 from rolling_upgrade.hooks.balancers import Balancers
@@ -95,8 +95,8 @@ def _records(ti: Any, name: str, index: int | None) -> NodeRecords:
     out, back = ("new_node_out", "new_node_in") if index is None else ("remaining_nodes", "remaining_nodes")
     which = -1 if index is None else index
 
-    def pull(task: str) -> Any:
-        return ti.xcom_pull(task_ids=task, map_indexes=which)
+    def pull(task: str) -> Record | None:
+        return read(ti.xcom_pull(task_ids=task, map_indexes=which))
 
     return NodeRecords(
         name=name,

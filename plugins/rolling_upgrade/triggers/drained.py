@@ -28,18 +28,14 @@ class DrainedTrigger(WaitTrigger):
         super().__init__(**kwargs)
         self._established: list[int] = []
         self._history: list[tuple[float, int]] = []
-        self._looked_at_node = False
 
     def poll(self, wait: Wait) -> Record | None:
-        if not self._looked_at_node:
-            view = NodeHook.from_connection(wait.node).observe(wait.profile)
-            if not why_not_proven(view, wait.release):
-                return record(f"runs {wait.release} already: nothing to drain", changed=False, passed_over=True)
-            self._looked_at_node = True
         balancers = Balancers.from_connections(wait.fleet)
         server = wait.node.server_name
         views = balancers.views_of(server)
         progress = next_action(views)
+        if progress.action is DrainAction.DRAIN_AGAIN and _passed_over(wait):
+            return record(f"runs {wait.release} and serves: nothing to drain", changed=False, passed_over=True)
         self._note(wait, progress.open_requests, views)
         if progress.action is DrainAction.COUNT_SOCKETS:
             self._established.append(NodeHook.from_connection(wait.node).established(wait.profile.port))
@@ -78,3 +74,8 @@ class DrainedTrigger(WaitTrigger):
             next_step="wait for the transfers to end, or trigger with a longer drain timeout; then clear this node "
             "from take_out on.",
         )
+
+
+def _passed_over(wait: Wait) -> bool:
+    """Whether the node takes requests because it runs the target release, and not because a drain was lost."""
+    return not why_not_proven(NodeHook.from_connection(wait.node).observe(wait.profile), wait.release)

@@ -110,7 +110,8 @@ class WaitTrigger(BaseTrigger):
 
     async def _begin(self) -> Wait:
         ti: Any = self.task_instance
-        plan = Plan.from_dict(await ti.axcom_pull(task_ids="plan", key="plan"))
+        # One value at a time: the triggerer answers no question for several, and leaves it waiting for ever.
+        plan = Plan.from_dict(await ti.axcom_pull(task_ids="plan", key="plan", map_indexes=-1))
         names = await ti.axcom_pull(task_ids=self.nodes_from, map_indexes=-1)
         fleet = load_named(self.fleet)
         name = names[max(ti.map_index, 0)]
