@@ -108,7 +108,8 @@ class HAProxy:
 
     def _well(self, server: str) -> bool:
         view = self.view(server)
-        return view.check_passed and view.rotation is Rotation.IN
+        # A suffix, as in `UP 1/2`, means that the check shown is from before a maintenance, or that one failed.
+        return view.check_passed and view.status == "UP"
 
 
 @contextmanager

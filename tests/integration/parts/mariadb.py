@@ -66,14 +66,13 @@ class MariaDB:
 
     def user(self, login: Login, schema: str, *grants: str) -> None:
         """A user with these grants and no others."""
-        import MySQLdb
-
         name = f"'{login.name}'@'%'"
-        password = MySQLdb.escape_string(login.password.encode()).decode()
-        self.run(
-            f"CREATE OR REPLACE USER {name} IDENTIFIED BY '{password}'",
-            *(grant.format(user=name, schema=schema) for grant in grants),
-        )
+        connection = self.connect()
+        try:
+            connection.cursor().execute("CREATE OR REPLACE USER %s@'%%' IDENTIFIED BY %s", (login.name, login.password))
+        finally:
+            connection.close()
+        self.run(*(grant.format(user=name, schema=schema) for grant in grants))
 
     def create(self) -> None:
         """An empty data directory. Fails with the tool's own words."""
