@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
+from include.lab.errors import CANNOT_RUN, LabError
 from include.lab.settings import NAME
 from include.lab.waiting import until
 
@@ -39,7 +40,13 @@ def parse_hierarchies(mountinfo: str) -> tuple[Path | None, tuple[Path, ...]]:
 def _hierarchies() -> tuple[Path, tuple[Path, ...]]:
     unified, legacy = parse_hierarchies(Path("/proc/self/mountinfo").read_text())
     if unified is None:
-        raise RuntimeError("no cgroup v2 hierarchy is mounted; `./lab doctor` says what would help")
+        raise LabError(
+            "no cgroup v2 hierarchy is mounted.",
+            expected="one at /sys/fs/cgroup, or at /sys/fs/cgroup/unified.",
+            safe="nothing was changed.",
+            next_step="`./lab doctor` says what would help.",
+            exit_code=CANNOT_RUN,
+        )
     return unified, legacy
 
 

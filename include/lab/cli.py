@@ -46,16 +46,17 @@ def as_root(command: Callable[P, R]) -> Callable[P, R]:
     return elevated
 
 
-def _runnable() -> None:
-    """Refuse at once where the lab cannot run or something is missing. Raises LabError."""
-    lacking = doctor.examine()
-    if lacking:
-        raise LabError(
-            doctor.explain(lacking),
-            expected="a machine as `./lab doctor` describes it.",
-            safe="nothing was changed.",
-            exit_code=CANNOT_RUN,
-        )
+def on_fit_machine(command: Callable[P, R]) -> Callable[P, R]:
+    """The command refuses at once where the lab cannot run or a package is missing, before sudo asks anything."""
+
+    @wraps(command)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        lacking = doctor.examine()
+        if lacking:
+            raise LabError(doctor.explain(lacking), safe="nothing was changed.", exit_code=CANNOT_RUN)
+        return command(*args, **kwargs)
+
+    return checked
 
 
 def _settings() -> LabSettings:
@@ -72,16 +73,18 @@ def doctor_command() -> None:
 
 
 @app.command()
-@as_root
 def install() -> None:
     """Install the Debian packages that are missing. Leaves no service running."""
     from include.lab import lock, packages
 
+    packages.refuse_unfit()
+    privileges.need_root()
     with lock.exclusive("install"):
         packages.install()
 
 
 @app.command()
+@on_fit_machine
 @as_root
 def build(
     versions: Annotated[list[str] | None, typer.Argument(help="Releases; all pinned ones if none.")] = None,
@@ -89,18 +92,17 @@ def build(
     """Make the root file system and the release archives, where they are not there yet."""
     from include.lab import lifecycle, lock, releases
 
-    _runnable()
     with lock.exclusive("build"):
         lifecycle.build(_settings(), tuple(versions or releases.available()))
 
 
 @app.command()
+@on_fit_machine
 @as_root
 def up(nodes: Nodes = None, release: Release = None) -> None:
     """Bring the lab up; if it is up, start what is missing and leave the rest as it is."""
     from include.lab import lifecycle, lock
 
-    _runnable()
     with lock.exclusive("up"):
         lifecycle.up(_settings(), nodes, release)
 
@@ -116,12 +118,12 @@ def down() -> None:
 
 
 @app.command()
+@on_fit_machine
 @as_root
 def reset(release: Release = None, nodes: Nodes = None) -> None:
     """Make everything new on a release: disks, database, images. Keys, passwords and backups stay."""
     from include.lab import lifecycle, lock, record
 
-    _runnable()
     settings = _settings()
     known = record.read(settings)
     count = nodes or (known.nodes if known else settings.node_count)
@@ -154,14 +156,15 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-@as_root
 def shell(
     node: Annotated[str, typer.Argument(help="Name of the node, such as node1.")],
     command: Annotated[list[str] | None, typer.Argument(help="A command and its words, after `--`.")] = None,
 ) -> None:
     """Open a root shell on a node over SSH, or run one command there."""
-    from include.lab import ssh
+    from include.lab import access, ssh
 
+    if not os.access(access.client_key_file(_settings()), os.R_OK):
+        privileges.need_root()
     words = ssh.command(_settings(), node, command or [])
     os.execvp(words[0], words)  # noqa: S606 - the session is this process from here on
 

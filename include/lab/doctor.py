@@ -29,7 +29,10 @@ PROGRAMS = {
     "gzip": "gzip",
     "nsenter": "util-linux",
 }
-FILES = {"/etc/ssl/certs/ca-certificates.crt": "ca-certificates"}
+FILES = {
+    "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",  # Ubuntu has it not by itself
+}
 FREE_GIB = 5
 
 

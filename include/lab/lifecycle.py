@@ -50,7 +50,7 @@ def own_groups(settings: LabSettings) -> list[str]:
 
 def is_up(settings: LabSettings) -> bool:
     """True if anything of the lab's machines or services lives."""
-    return any(cgroups.alive(group) for group in own_groups(settings))
+    return any(cgroups.alive(group) for group in own_groups(settings) if group != root.BUILD_GROUP)
 
 
 def build(settings: LabSettings, versions: tuple[str, ...]) -> None:
@@ -69,6 +69,13 @@ def build(settings: LabSettings, versions: tuple[str, ...]) -> None:
 def up(settings: LabSettings, node_count: int | None, release: str | None) -> None:
     """Bring everything up, or, where the lab is up already, only what is missing. Raises LabError."""
     known = record.read(settings)
+    if known is None and is_up(settings):
+        raise LabError(
+            f"a lab runs that {settings.state} knows nothing of.",
+            expected="no lab, or one whose state lies there.",
+            safe="it runs on, nothing was changed.",
+            next_step="set GLANCE_LAB_STATE to where its state is, or `./lab down` first.",
+        )
     if known is None or not known.ready or not is_up(settings):
         wanted = replace(settings, node_count=node_count or settings.node_count)
         fresh(wanted, release or DEFAULT_RELEASE)
@@ -116,6 +123,7 @@ def fresh(settings: LabSettings, release: str) -> None:
     """Everything new on ``release``: disks, database, images. Keys, passwords and backups stay. Raises LabError."""
     build(settings, (release,))
     _wipe(settings)
+    releases.forget_outdated(settings)  # no disk stands on them any more
     record.write(settings, record.Record(settings.node_count, release, ready=False))
     access.write(settings)
     os.chown(settings.images, GLANCE_UID, GLANCE_UID)
@@ -138,6 +146,7 @@ def _wipe(settings: LabSettings) -> None:
         cgroups.kill(group)
         cgroups.remove(group)
     network.remove()
+    record.remove(settings)
     for name in ("nodes", "database", "balancers", "images", "logs"):
         shutil.rmtree(settings.state / name, ignore_errors=True)
 

@@ -193,7 +193,7 @@ def unit_state(node: Node) -> str:
         return "no machine"
     try:
         shown = inside(
-            node, "systemctl", "show", "--property=ActiveState,SubState", UNIT, seconds=1.5, check=False
+            node, "systemctl", "show", "--property=ActiveState,SubState", UNIT, seconds=1.2, check=False
         ).stdout
     except LabError:
         return "no answer"

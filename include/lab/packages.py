@@ -15,11 +15,16 @@ from include.lab.progress import say, step
 _SERVICES = {"haproxy": "haproxy.service"}
 
 
-def install() -> None:
-    """Install what is missing. A service that comes with it neither runs nor starts at boot. Raises LabError."""
+def refuse_unfit() -> None:
+    """Raises LabError where packages alone would not help."""
     lacking = [lack for lack in doctor.examine() if not lack.installable]
     if lacking:
         raise LabError(doctor.explain(lacking), safe="nothing was changed.", exit_code=CANNOT_RUN)
+
+
+def install() -> None:
+    """Install what is missing. A service that comes with it neither runs nor starts at boot. Raises LabError."""
+    refuse_unfit()
     packages = doctor.missing_packages()
     if not packages:
         say("every package is there")

@@ -161,3 +161,13 @@ def _unpack(settings: LabSettings, version: str) -> None:
     place.mkdir(parents=True)
     run(["tar", "-xzf", archive(settings, version), "-C", place], seconds=600)
     new.rename(target)
+
+
+def forget_outdated(settings: LabSettings) -> None:
+    """Remove roots, compilers and layers that today's pins and recipes no longer lead to. No node may use them."""
+    wanted = {root.path(settings), root.builder_path(settings)}
+    wanted |= {layer(settings, version) for version in available()}
+    for kind in ("roots", "builders", "layers"):
+        for directory in (settings.cache / kind).glob("*"):
+            if directory not in wanted:
+                shutil.rmtree(directory, ignore_errors=True)

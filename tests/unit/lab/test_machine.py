@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from include.lab import cgroups, commands, doctor, groups, lock, privileges, releases
+from include.lab import cgroups, commands, doctor, groups, lifecycle, lock, privileges, record, releases, root
 from include.lab.errors import BUSY, LabError
 from include.lab.settings import from_environment
 from include.lab.waiting import until
@@ -130,6 +130,47 @@ def test_a_release_is_built_again_when_its_pins_change(monkeypatch: pytest.Monke
     assert releases.key(from_environment({}), "1.0.0") == before
     pins.write_text("a==2")
     assert releases.key(from_environment({}), "1.0.0") != before
+
+
+def test_only_what_is_out_of_date_is_forgotten(tmp_path: Path) -> None:
+    settings = from_environment({"GLANCE_LAB_CACHE": str(tmp_path)})
+    kept = [root.path(settings), releases.layer(settings, "26.1.0"), releases.archive(settings, "26.1.0").parent]
+    old = [tmp_path / "roots" / "0", tmp_path / "layers" / "26.1.0-0", tmp_path / "builders" / "0.work"]
+    for directory in (*kept, *old):
+        directory.mkdir(parents=True)
+    releases.forget_outdated(settings)
+    assert all(directory.exists() for directory in kept)
+    assert not any(directory.exists() for directory in old)
+
+
+def test_a_lab_of_another_place_is_not_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cgroups, "alive", lambda group="": group == "lb1")
+    monkeypatch.setattr(lifecycle, "fresh", lambda *given: pytest.fail("it would have been wiped"))
+    with pytest.raises(LabError, match="knows nothing of"):
+        lifecycle.up(from_environment({"GLANCE_LAB_STATE": str(tmp_path)}), None, None)
+
+
+def test_a_running_lab_with_another_number_of_nodes_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = from_environment({"GLANCE_LAB_STATE": str(tmp_path)})
+    record.write(settings, record.Record(nodes=3, release="26.1.0", ready=True))
+    monkeypatch.setattr(cgroups, "alive", lambda group="": group == "lb1")
+    monkeypatch.setattr(lifecycle, "repair", lambda *given: None)
+    with pytest.raises(LabError, match="up with 3 nodes") as refused:
+        lifecycle.up(settings, 5, None)
+    assert "nothing was changed" in str(refused.value)
+    lifecycle.up(settings, 3, None)
+    lifecycle.up(settings, None, "28.1.0")
+
+
+def test_a_broken_record_is_no_record(tmp_path: Path) -> None:
+    settings = from_environment({"GLANCE_LAB_STATE": str(tmp_path)})
+    assert record.read(settings) is None
+    (tmp_path / "lab.json").write_text('{"nodes": 3')
+    assert record.read(settings) is None
+    record.write(settings, record.Record(nodes=5, release="28.1.0", ready=False))
+    assert record.as_recorded(settings).node_count == 5
 
 
 def test_a_wait_ends_with_its_condition_or_its_time() -> None:
