@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,11 +27,12 @@ import requests
 
 from include.demo import airflow_settings, processes
 from include.demo.airflow_settings import AirflowPlace
-from include.demo.rest import AirflowApi
+from include.demo.rest import AirflowApi, AirflowError
 from include.lab import settings
 
 START_SECONDS = 120.0
 STOP_SECONDS = 25.0
+RECORD_SECONDS = 15.0
 GROUP = "airflow"
 SUPERVISOR = Path(__file__).with_name("airflow_supervisor.py")
 
@@ -86,6 +88,7 @@ def running_airflow(
     """
     place = AirflowPlace(home=home, project=settings.PROJECT_ROOT, port=port, dags=dags, fleets=fleets)
     end_leftovers(place, lab)
+    _require_free_port(port)
     keys = airflow_settings.write_home(place, dict(os.environ))
     _fresh_database(place)
     supervisor = subprocess.Popen(_command(place, lab), cwd=place.project, stdin=subprocess.DEVNULL)
@@ -97,6 +100,9 @@ def running_airflow(
         yield RunningAirflow(place, keys.password, api, supervisor)
     finally:
         with stopping():
+            # Before it has written its record it cannot be found.
+            record = place.home / "supervisor.json"
+            processes.wait_until(lambda: record.exists() or supervisor.poll() is not None, RECORD_SECONDS)
             stop(place, lab)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 supervisor.wait(5)
@@ -121,9 +127,25 @@ def stop(place: AirflowPlace, lab: Path | None) -> None:
         if not gone():
             processes.send([pid], signal.SIGTERM)
             processes.wait_until(gone, STOP_SECONDS)
-    if processes.end_carrying("AIRFLOW_HOME", str(place.home)) and lab is not None and lab.exists():
+    mark = "AIRFLOW_HOME", str(place.home)
+    processes.end_carrying(*mark)
+    # What this user could not end, the lab can: the group holds it, whatever has become of it.
+    if processes.carrying(*mark) and lab is not None and lab.exists():
         subprocess.run([str(lab), "kill-group", GROUP], check=False, stdin=subprocess.DEVNULL)
     record_path.unlink(missing_ok=True)
+
+
+def _require_free_port(port: int) -> None:
+    """Raises AirflowNotReadyError when another program has the port: its answers would be taken for Airflow's."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((airflow_settings.ADDRESS, port))
+        except OSError as error:
+            raise AirflowNotReadyError(
+                f"Port {port} of {airflow_settings.ADDRESS} cannot be had: {error}. Airflow's page needs it.\n"
+                f"Nothing of Airflow was started. End the program that listens there (`ss -ltnp`), then start again."
+            ) from error
 
 
 def _command(place: AirflowPlace, lab: Path | None) -> list[str]:
@@ -168,10 +190,12 @@ def _wait_ready(
         if supervisor.poll() is not None:
             missing = "its supervisor, which has ended"
             break
-        with contextlib.suppress(requests.RequestException):
+        try:
             missing = _missing(api, dag_ids)
-            if not missing:
-                return
+        except (requests.RequestException, AirflowError) as error:
+            missing = f"an answer ({str(error)[:200]})"
+        if not missing:
+            return
         time.sleep(0.2)
     raise AirflowNotReadyError(
         f"Airflow is not ready; still missing: {missing}.\nExpected within {START_SECONDS:.0f} s: a healthy "
