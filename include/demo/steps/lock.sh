@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/../../.."
 uv=".venv/bin/uv"
-"$uv" pip compile --quiet --python-version 3.11 --generate-hashes --no-header requirements.txt \
+"$uv" pip compile --system-certs --quiet --python-version 3.11 --generate-hashes --no-header requirements.txt \
     --output-file requirements.lock "$@"
-"$uv" pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-package mysqlclient \
+"$uv" pip compile --system-certs --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-package mysqlclient \
     requirements.txt --output-file requirements-check.lock "$@"

@@ -46,8 +46,9 @@ make_environment() { # FOLDER LOCK
         exit 1
     }
     rm -f "$own"
+    # Trusted is what this machine trusts, as for pip: a company may have a certificate authority of its own.
     # pip stays, so that the next lock can be installed by the same steps.
-    VIRTUAL_ENV="$PWD/$1" "$1/bin/uv" pip sync --quiet --require-hashes "$2" >&2
+    VIRTUAL_ENV="$PWD/$1" "$1/bin/uv" pip sync --system-certs --quiet --require-hashes "$2" >&2
     if ! "$1/bin/python" -c 'import pip' 2>/dev/null; then
         "$1/bin/python" -m ensurepip >/dev/null
     fi
