@@ -68,6 +68,7 @@ def make_disk(settings: LabSettings, node: Node, release: str, configuration: st
     shutil.rmtree(top, ignore_errors=True)
     for name in ("upper", "work", "merged"):
         (top / name).mkdir(parents=True)
+    top.parent.chmod(0o700)  # what is set-uid or private on a node must not be so for users of this machine
     upper = top / "upper"
     _put(upper / "etc/machine-id", f"{secrets.token_hex(16)}\n")
     _put(upper / "etc/hostname", f"{node.name}\n")

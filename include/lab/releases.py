@@ -82,14 +82,24 @@ def layer(settings: LabSettings, version: str) -> Path:
 
 
 def is_built(settings: LabSettings, version: str) -> bool:
-    """True if the archive is there, is whole as its checksum file says it was written, and is of today's pins."""
-    made_from = _key_file(settings, version)
-    return (
-        archive(settings, version).is_file()
-        and layer(settings, version).is_dir()
-        and made_from.is_file()
-        and made_from.read_text().strip() == key(settings, version)
-    )
+    """True if archive and layer are there, are of today's pins, and the archive still has its checksum."""
+    try:
+        made_from = _key_file(settings, version).read_text().strip()
+        checksum = _checksum_file(settings, version).read_text()
+        written = _checksum_line(archive(settings, version))
+    except OSError:
+        return False
+    return made_from == key(settings, version) and checksum == written and layer(settings, version).is_dir()
+
+
+def _checksum_file(settings: LabSettings, version: str) -> Path:
+    return settings.archives / f"glance-{version}.tar.gz.sha256"
+
+
+def _checksum_line(file: Path) -> str:
+    """The file's line in the form of sha256sum."""
+    with file.open("rb") as content:
+        return f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {file.name}\n"
 
 
 def ensure(settings: LabSettings, version: str) -> bool:
@@ -144,19 +154,18 @@ def _pack(settings: LabSettings, version: str, releases: Path) -> None:
     new = final.with_name(f".{final.name}.new")
     packed = 'tar --sort=name --owner=0 --group=0 --numeric-owner -C "$1" -cf - "$2" | gzip -6 -n > "$3"'
     run(["bash", "-o", "pipefail", "-c", packed, "pack", releases, version, new], seconds=600)
-    with new.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     new.rename(final)
-    final.with_name(f"{final.name}.sha256").write_text(f"{digest}  {final.name}\n")
+    _checksum_file(settings, version).write_text(_checksum_line(final))
     _unpack(settings, version)
     _key_file(settings, version).write_text(f"{key(settings, version)}\n")
 
 
 def _unpack(settings: LabSettings, version: str) -> None:
     target = layer(settings, version)
+    if target.is_dir():
+        return  # made from the same pins, and nodes may stand on it
     new = target.with_name(f"{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(target, ignore_errors=True)
     place = new / "opt/glance/releases"
     place.mkdir(parents=True)
     run(["tar", "-xzf", archive(settings, version), "-C", place], seconds=600)

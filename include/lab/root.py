@@ -75,6 +75,8 @@ def ensure(settings: LabSettings) -> bool:
         (new / of_this_host).unlink(missing_ok=True)
     for host_key in (new / "etc/ssh").glob("ssh_host_*"):
         host_key.unlink()
+    # It has programs that are set-uid root: they are for the nodes, not for users of this machine.
+    new.parent.chmod(0o700)
     new.rename(target)
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -130,6 +131,21 @@ def test_a_release_is_built_again_when_its_pins_change(monkeypatch: pytest.Monke
     assert releases.key(from_environment({}), "1.0.0") == before
     pins.write_text("a==2")
     assert releases.key(from_environment({}), "1.0.0") != before
+
+
+def test_a_damaged_archive_is_built_again(tmp_path: Path) -> None:
+    settings = from_environment({"GLANCE_LAB_CACHE": str(tmp_path)})
+    archive = releases.archive(settings, "26.1.0")
+    assert not releases.is_built(settings, "26.1.0")
+    releases.layer(settings, "26.1.0").mkdir(parents=True)
+    archive.parent.mkdir()
+    archive.write_bytes(b"whole")
+    digest = hashlib.sha256(b"whole").hexdigest()
+    archive.with_name(f"{archive.name}.sha256").write_text(f"{digest}  {archive.name}\n")
+    archive.with_name("glance-26.1.0.key").write_text(releases.key(settings, "26.1.0"))
+    assert releases.is_built(settings, "26.1.0")
+    archive.write_bytes(b"cut o")
+    assert not releases.is_built(settings, "26.1.0")
 
 
 def test_only_what_is_out_of_date_is_forgotten(tmp_path: Path) -> None:
