@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,10 @@ import pytest
 from rolling_upgrade.services import registry
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts import fleets
-from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SERVICE, Login, MariaDB, mariadb
+from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SERVICE, MariaDB, mariadb
 from tests.integration.parts.processes import free_port
+from tests.integration.parts.site import SetConnection, Site, site
 from tests.integration.parts.sshd import Sshd, sshd
-
-SetConnection = Callable[[str, Mapping[str, object]], None]
 
 
 @pytest.fixture(autouse=True)
@@ -56,20 +55,9 @@ def database(database_server: MariaDB, set_connection: SetConnection) -> MariaDB
     database_server.run(f"CREATE OR REPLACE DATABASE {schema}")
     database_server.user(OPERATOR, schema, *OPERATOR_GRANTS)
     database_server.user(SERVICE, schema, "GRANT ALL ON {schema}.* TO {user}")
-    set_connection("it_database", mysql_connection(database_server, OPERATOR))
-    set_connection("it_service_database", mysql_connection(database_server, SERVICE))
+    set_connection("it_database", database_server.connection(OPERATOR))
+    set_connection("it_service_database", database_server.connection(SERVICE))
     return database_server
-
-
-def mysql_connection(server: MariaDB, login: Login, *, port: int | None = None) -> dict[str, object]:
-    return {
-        "conn_type": "mysql",
-        "host": "127.0.0.1",
-        "port": port or server.port,
-        "login": login.name,
-        "password": login.password,
-        "schema": fleets.SCHEMA,
-    }
 
 
 @pytest.fixture
@@ -79,3 +67,18 @@ def small_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServicePro
     Path(profile.root).mkdir()
     monkeypatch.setitem(registry._SERVICES, profile.name, profile)
     return profile
+
+
+@pytest.fixture(name="site")
+def _site(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_connection: SetConnection,
+    ssh_server: Sshd,
+    small_service: ServiceProfile,
+    request: pytest.FixtureRequest,
+) -> Iterator[Site]:
+    """Two balancers with three servers; a parameter, where a test gives one, is the time between health checks."""
+    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
+    with site(tmp_path, small_service, ssh_server, set_connection, inter=getattr(request, "param", "100ms")) as made:
+        yield made

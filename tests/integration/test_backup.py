@@ -17,10 +17,10 @@ import pytest
 
 from rolling_upgrade.errors import RollingUpgradeError, VerifyError
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
-from tests.integration.conftest import SetConnection, mysql_connection
 from tests.integration.parts.fleets import NAME, SCHEMA, context, write_fleet
 from tests.integration.parts.mariadb import OPERATOR, Login, MariaDB
 from tests.integration.parts.processes import free_port, program
+from tests.integration.parts.site import SetConnection
 
 pytestmark = pytest.mark.integration
 
@@ -134,7 +134,7 @@ def test_a_login_without_the_grants_leaves_no_file(
 ) -> None:
     weak = Login("weak", "weak-password")
     small_schema.user(weak, SCHEMA, "GRANT INSERT ON {schema}.* TO {user}")
-    set_connection("it_database", mysql_connection(small_schema, weak))
+    set_connection("it_database", small_schema.connection(weak))
 
     with pytest.raises(VerifyError, match="the backup did not succeed: mariadb-dump ended with 2") as caught:
         backup()
@@ -168,7 +168,7 @@ def test_a_dump_that_would_lack_something_is_no_dump(
         f"GRANT {', '.join(grant for grant in grants if grant != missing)} ON {{schema}}.* TO {{user}}",
         *([] if missing == "mysql.proc" else ["GRANT SELECT ON mysql.proc TO {user}"]),
     )
-    set_connection("it_database", mysql_connection(small_schema, weak))
+    set_connection("it_database", small_schema.connection(weak))
 
     try:
         path = Path(backup()["path"])
@@ -180,7 +180,7 @@ def test_a_dump_that_would_lack_something_is_no_dump(
 
 
 def test_a_server_that_is_off_leaves_no_file(database: MariaDB, backup: Backup, set_connection: SetConnection) -> None:
-    set_connection("it_database", mysql_connection(database, OPERATOR, port=free_port()))
+    set_connection("it_database", database.connection(OPERATOR, port=free_port()))
 
     with pytest.raises(VerifyError, match="mariadb-dump ended with 2"):
         backup()

@@ -12,10 +12,10 @@ from rolling_upgrade.errors import UnreachableError, VerifyError
 from rolling_upgrade.fleet.inventory import Balancer
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.balancers import Balancers
-from tests.integration.conftest import SetConnection
 from tests.integration.parts.backend import Backend, backends
 from tests.integration.parts.haproxy import BACKEND, HAProxy, balancer
 from tests.integration.parts.processes import free_port
+from tests.integration.parts.site import SetConnection
 
 pytestmark = pytest.mark.integration
 

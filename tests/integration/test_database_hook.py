@@ -9,10 +9,10 @@ import pytest
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.inventory import Database
 from rolling_upgrade.hooks.database import DatabaseHook, service_login
-from tests.integration.conftest import SetConnection, mysql_connection
 from tests.integration.parts.fleets import SCHEMA
 from tests.integration.parts.mariadb import OPERATOR, SERVICE, Login, MariaDB
 from tests.integration.parts.processes import free_port
+from tests.integration.parts.site import SetConnection
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +71,7 @@ def test_the_services_login_comes_from_its_connection(database: MariaDB) -> None
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_closed_port_is_unreachable(database: MariaDB, set_connection: SetConnection, question: str) -> None:
-    set_connection("it_database", mysql_connection(database, OPERATOR, port=free_port()))
+    set_connection("it_database", database.connection(OPERATOR, port=free_port()))
 
     with pytest.raises(UnreachableError, match="the database of connection it_database cannot be asked"):
         QUESTIONS[question](DatabaseHook(DATABASE))
@@ -84,7 +84,7 @@ def test_a_wrong_password_is_unreachable_and_shows_in_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     wrong = "wrong-but-secret-password"
-    set_connection("it_database", mysql_connection(database, Login(OPERATOR.name, wrong)))
+    set_connection("it_database", database.connection(Login(OPERATOR.name, wrong)))
 
     with pytest.raises(UnreachableError, match="Access denied") as caught:
         DatabaseHook(DATABASE).heads()
@@ -99,7 +99,7 @@ def test_a_login_that_cannot_see_other_sessions_is_no_proof_that_there_are_none(
 ) -> None:
     blind = Login("blind", "blind-password")
     database.user(blind, SCHEMA, "GRANT SELECT ON {schema}.* TO {user}")
-    set_connection("it_database", mysql_connection(database, blind))
+    set_connection("it_database", database.connection(blind))
     session = database.connect(SERVICE, SCHEMA)
     try:
         with pytest.raises(UnreachableError, match="PROCESS"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from rolling_upgrade.decisions.drain import DrainAction, next_action
 from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.hooks.balancer import Admin
 from tests.integration.parts.backend import Backend, backends
+from tests.integration.parts.clients import Client, slow_request_to
 from tests.integration.parts.haproxy import HAProxy, balancer
 from tests.integration.parts.processes import until
 
@@ -30,47 +29,6 @@ def lb(servers: dict[str, Backend], tmp_path: Path) -> Iterator[HAProxy]:
     with balancer("lb1", tmp_path / "lb1", {name: (s.port, "check") for name, s in servers.items()}) as started:
         started.until_checked("node1", "node2")
         yield started
-
-
-class Client:
-    """One request through the balancer, on a thread of its own."""
-
-    def __init__(self, lb: HAProxy, path: str) -> None:
-        self.status = 0
-        self.served_by = ""
-        self._connection = http.client.HTTPConnection("127.0.0.1", lb.port, timeout=20)
-        self._path = path
-        self._thread = threading.Thread(target=self._get, daemon=True)
-        self._thread.start()
-
-    @property
-    def answered(self) -> bool:
-        return self.status != 0
-
-    def end(self) -> None:
-        """Wait for the answer."""
-        self._thread.join(20)
-        self._connection.close()
-
-    def _get(self) -> None:
-        try:
-            self._connection.request("GET", self._path)
-            answer = self._connection.getresponse()
-            self.served_by = answer.read().decode()
-            self.status = answer.status
-        except (OSError, http.client.HTTPException) as error:
-            self.served_by = repr(error)
-
-
-def slow_request_to(lb: HAProxy, servers: dict[str, Backend], name: str) -> Client:
-    """A request that this server holds; the other is out of rotation while it is placed."""
-    other = next(n for n in servers if n != name)
-    lb.hook().set_state(other, Admin.DRAIN)
-    client = Client(lb, "/slow")
-    assert servers[name].slow_requests.acquire(timeout=10), "the slow request has not come"
-    lb.hook().set_state(other, Admin.READY)
-    until(lambda: lb.view(name).sessions == 1, f"one session on {name}")
-    return client
 
 
 def test_a_drain_waits_for_what_is_in_flight_and_then_goes_on(lb: HAProxy, servers: dict[str, Backend]) -> None:

@@ -14,8 +14,8 @@ import pytest
 from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
 from rolling_upgrade.fleet.inventory import Node
 from rolling_upgrade.hooks.node import NodeHook
-from tests.integration.conftest import SetConnection
 from tests.integration.parts.processes import free_port, until
+from tests.integration.parts.site import SetConnection
 from tests.integration.parts.sshd import Sshd, new_host_key
 
 pytestmark = pytest.mark.integration

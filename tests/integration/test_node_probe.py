@@ -13,9 +13,9 @@ from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.fleet.inventory import Node
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.services.profile import ServiceProfile
-from tests.integration.conftest import SetConnection
 from tests.integration.parts.fleets import NEW, OLD
 from tests.integration.parts.services import lay_out, service
+from tests.integration.parts.site import SetConnection
 from tests.integration.parts.sshd import Sshd
 
 pytestmark = pytest.mark.integration

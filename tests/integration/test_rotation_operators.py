@@ -2,88 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
-from rolling_upgrade.fleet.inventory import Fleet
 from rolling_upgrade.hooks.balancer import Admin
-from rolling_upgrade.operators.rotation import ReturnToRotationOperator, TakeOutOperator
-from rolling_upgrade.services.profile import ServiceProfile
-from tests.integration.conftest import SetConnection
-from tests.integration.parts.backend import Backend, backends
-from tests.integration.parts.fleets import NAME, NEW, OLD, context, write_fleet
-from tests.integration.parts.haproxy import HAProxy, balancer
-from tests.integration.parts.services import lay_out, service
+from tests.integration.parts.fleets import NEW, OLD
+from tests.integration.parts.services import service
+from tests.integration.parts.site import NODES, Site
 from tests.integration.parts.sshd import Sshd
 
 pytestmark = pytest.mark.integration
 
-NODES = ("node1", "node2", "node3")
 IN, OUT, DRAINING = Rotation.IN, Rotation.MAINTENANCE, Rotation.DRAINING
-
-
-@dataclass
-class Site:
-    """Three servers behind two balancers, and the fleet file that describes them."""
-
-    fleet: Fleet
-    servers: dict[str, Backend]
-    balancers: tuple[HAProxy, HAProxy]
-    profile: ServiceProfile
-    set_connection: SetConnection
-
-    @property
-    def root(self) -> Path:
-        return Path(self.profile.root)
-
-    def take_out(self, node: str = "node1") -> dict[str, Any]:
-        return TakeOutOperator(task_id="take_out", fleet=NAME, node=node).execute(context(self.fleet))
-
-    def bring_back(self, node: str = "node1") -> dict[str, Any]:
-        return ReturnToRotationOperator(task_id="return", fleet=NAME, node=node).execute(context(self.fleet))
-
-    def rotation(self, node: str = "node1") -> list[Rotation]:
-        """Its state on each balancer."""
-        return [lb.view(node).rotation for lb in self.balancers]
-
-    def set_everywhere(self, node: str, state: Admin) -> None:
-        for lb in self.balancers:
-            lb.hook().set_state(node, state)
-
-    def reach_over(self, lb: HAProxy, socket: str) -> None:
-        """Let the workflow reach that balancer over the UNIX socket of this level."""
-        path = str(lb.folder / f"{socket}.sock")
-        self.set_connection(f"it_{lb.name}", {"conn_type": "generic", "extra": {"socket": path}})
-
-
-@pytest.fixture
-def site(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    set_connection: SetConnection,
-    ssh_server: Sshd,
-    small_service: ServiceProfile,
-) -> Iterator[Site]:
-    fleet = write_fleet(tmp_path / "fleets", balancers=("lb1", "lb2"))
-    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
-    ssh_server.says("active", "running", 0)
-    for node in NODES:
-        set_connection(f"it_{node}", ssh_server.connection())
-    lay_out(Path(small_service.root), OLD, NEW, current=OLD)
-    with backends(*NODES) as servers:
-        lines = {name: (server.port, "check") for name, server in servers.items()}
-        with balancer("lb1", tmp_path / "lb1", lines) as lb1, balancer("lb2", tmp_path / "lb2", lines) as lb2:
-            for lb in (lb1, lb2):
-                lb.until_checked(*NODES)
-                set_connection(f"it_{lb.name}", {"conn_type": "generic", "host": "127.0.0.1", "port": lb.admin_port})
-            yield Site(fleet, servers, (lb1, lb2), small_service, set_connection)
 
 
 def test_a_node_leaves_rotation_on_every_balancer_and_only_once(site: Site) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.parts.fleets import SCHEMA
 from tests.integration.parts.processes import SEARCH, free_port, listens, program, running
 
 PACKAGE = "mariadb-server-core"
@@ -52,6 +53,17 @@ class MariaDB:
         return MySQLdb.connect(
             host="127.0.0.1", port=self.port, user=login.name, password=login.password, database=schema, autocommit=True
         )
+
+    def connection(self, login: Login, *, port: int | None = None) -> dict[str, object]:
+        """An Airflow connection to it for that user."""
+        return {
+            "conn_type": "mysql",
+            "host": "127.0.0.1",
+            "port": port or self.port,
+            "login": login.name,
+            "password": login.password,
+            "schema": SCHEMA,
+        }
 
     def run(self, *statements: str, schema: str = "") -> list[tuple[Any, ...]]:
         """Run statements as root; returns the rows of the last."""

@@ -17,6 +17,7 @@ from tests.integration.parts.processes import free_port, listens, program, runni
 PACKAGE = "openssh-server"
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# A HOME of its own: what the user's start-up files do is neither tested nor waited for.
 CONFIGURATION = """\
 ListenAddress 127.0.0.1:{port}
 HostKey {folder}/host_key
@@ -31,7 +32,7 @@ MaxStartups 50
 UseDNS no
 PrintMotd no
 Subsystem sftp internal-sftp
-SetEnv PATH={folder}/bin:{path}
+SetEnv PATH={folder}/bin:{path} HOME={folder}
 """
 # No systemd answers where these tests run. What systemd itself says is exercised on the lab.
 SYSTEMCTL = """\
