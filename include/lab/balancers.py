@@ -14,7 +14,7 @@ from include.lab.errors import LabError
 from include.lab.settings import BACKEND, BALANCERS, SERVICE_PORT, Balancer, LabSettings
 from include.lab.waiting import until
 
-ASK_SECONDS = 1.5
+ASK_SECONDS = 1.2
 NO_STATE = "1\n"
 """A state file without a server; an empty one would be complained about."""
 

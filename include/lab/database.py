@@ -104,7 +104,7 @@ def answers() -> bool:
         return False
     client = ["mariadb", "--no-defaults", f"--socket={SOCKET}", "--user=root", "--connect-timeout=1"]
     try:
-        return run([*client, "--execute=SELECT 1"], seconds=1.5, check=False).returncode == 0
+        return run([*client, "--execute=SELECT 1"], seconds=1.2, check=False).returncode == 0
     except LabError:  # it hangs
         return False
 
