@@ -1,0 +1,109 @@
+"""What the end-to-end tests ask the lab and Airflow, and a run that they watch from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from include.demo import lab
+from include.demo.airflow_runner import RunningAirflow
+from include.lab import settings
+from rolling_upgrade.errors import UnreachableError
+from rolling_upgrade.fleet import inventory
+from rolling_upgrade.hooks.balancer import BalancerHook
+
+DAG_ID = "glance_rolling_upgrade_lab"
+RUN_SECONDS = 600.0
+SAMPLE_SECONDS = 0.4
+OVER = ("success", "failed", "skipped", "upstream_failed", "removed")
+
+
+def on_node(node: str, *command: str) -> str:
+    """What a command on a node prints."""
+    words = [str(lab.COMMAND), "shell", node, "--", *command]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def main_pids(nodes: list[str]) -> dict[str, str]:
+    """The service's main process on each node: another one means that it was stopped."""
+    return {
+        node: on_node(node, "systemctl", "show", "-p", "MainPID", "--value", "glance-api").strip() for node in nodes
+    }
+
+
+@dataclass
+class Sampler:
+    """Looks at every balancer more than twice a second, and keeps which servers do not take requests."""
+
+    samples: list[tuple[float, frozenset[str], int]] = field(default_factory=list)
+    """When (``time.time()``), servers that are not UP on some balancer, and how many servers there are."""
+
+    def __enter__(self) -> Self:
+        fleet = inventory.load(lab.state() / "fleets" / "lab.yaml")
+        addresses = {one.name: (one.address, one.admin_port) for one in settings.BALANCERS}
+        self._hooks = [BalancerHook(balancer, addresses[balancer.name]) for balancer in fleet.balancers]
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._end.wait(SAMPLE_SECONDS):
+            try:
+                views = [view for hook in self._hooks for view in hook.servers()]
+            except UnreachableError:
+                continue  # a sample less; the test demands enough of them
+            out = frozenset(view.server for view in views if not view.status.startswith("UP"))
+            self.samples.append((time.time(), out, len({view.server for view in views})))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task instance of a run that is over."""
+
+    task_id: str
+    index: int
+    state: str
+    start: datetime | None
+    end: datetime | None
+
+
+def run_to_its_end(airflow: RunningAirflow, conf: dict[str, Any]) -> tuple[str, str, list[Step]]:
+    """Trigger, wait until the run is over; returns its id, its state and its steps."""
+    run_id = airflow.api.trigger(DAG_ID, conf)
+    deadline = time.monotonic() + RUN_SECONDS
+    while (state := airflow.api.run_state(DAG_ID, run_id)) not in ("success", "failed"):
+        airflow.check()
+        failed = [one["task_id"] for one in airflow.api.task_instances(DAG_ID, run_id) if one["state"] == "failed"]
+        if failed and failed[0] != "plan":
+            break  # the run holds for a person; here there is none
+        assert time.monotonic() < deadline, f"the run is {state} after {RUN_SECONDS:.0f} s"
+        time.sleep(0.5)
+    return run_id, state, [_step(one) for one in airflow.api.task_instances(DAG_ID, run_id)]
+
+
+def logs_of(airflow: RunningAirflow, run_id: str, steps: list[Step], state: str) -> str:
+    """The logs of all steps in that state, for a message."""
+    return "\n".join(
+        f"--- {step.task_id}[{step.index}]\n{airflow.api.log(DAG_ID, run_id, step.task_id, 1, step.index)}"
+        for step in steps
+        if step.state == state
+    )
+
+
+def _step(one: dict[str, Any]) -> Step:
+    def moment(name: str) -> datetime | None:
+        return datetime.fromisoformat(one[name]) if one[name] else None
+
+    return Step(one["task_id"], int(one["map_index"]), str(one["state"]), moment("start_date"), moment("end_date"))
