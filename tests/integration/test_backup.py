@@ -63,7 +63,7 @@ def backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backup:
 
 def restore(database: MariaDB, path: Path, schema: str) -> None:
     database.run(f"CREATE OR REPLACE DATABASE {schema}")
-    command = [program("mariadb", "mariadb-client"), "--no-defaults", f"--socket={database.socket}", "--user=root"]
+    command = [program("mariadb", "mariadb-client"), "--no-defaults", f"--socket={database.socket}"]
     subprocess.run([*command, schema], input=gzip.decompress(path.read_bytes()), check=True, capture_output=True)
 
 

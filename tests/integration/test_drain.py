@@ -12,7 +12,7 @@ from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.hooks.balancer import Admin
 from tests.integration.parts.backend import Backend, backends
 from tests.integration.parts.clients import Client, slow_request_to
-from tests.integration.parts.haproxy import HAProxy, balancer
+from tests.integration.parts.haproxy import BACKEND, HAProxy, balancer
 from tests.integration.parts.processes import until
 
 pytestmark = pytest.mark.integration
@@ -76,7 +76,7 @@ def test_a_check_from_before_maintenance_is_shown_until_a_new_one_ends(
 ) -> None:
     """HAProxy goes on showing the old result; only the ``1/2`` behind the state tells that no new check has passed."""
     lines = {name: (server.port, "check") for name, server in servers.items()}
-    with balancer("lb1", tmp_path / "slow", lines, inter="2s") as lb:
+    with balancer("lb1", tmp_path / "slow", lines, inter="1s") as lb:
         lb.until_checked("node1")
         lb.hook().set_state("node1", Admin.MAINT)
         assert lb.view("node1").check == "", "none is shown in maintenance"
@@ -94,4 +94,22 @@ def test_a_check_from_before_maintenance_is_shown_until_a_new_one_ends(
         lb.hook().set_state("node1", Admin.DRAIN)
         assert (lb.view("node1").status, lb.view("node1").check) == ("DRAIN 1/2", "L7STS")
         until(lambda: lb.view("node1").status == "DRAIN", "a new check to pass")
+        assert lb.view("node1").check_passed
+
+
+def test_a_server_set_down_in_drain_comes_up_by_new_checks_alone(servers: dict[str, Backend], tmp_path: Path) -> None:
+    """With ``fall 1`` nothing tells an old result from a new one; ``health down`` does away with the old one."""
+    lines = {name: (server.port, "check fall 1 rise 1") for name, server in servers.items()}
+    with balancer("lb1", tmp_path / "slow", lines, inter="1s") as lb:
+        lb.until_checked("node1")
+        lb.hook().set_state("node1", Admin.MAINT)
+        lb.hook().set_state("node1", Admin.DRAIN)
+        assert (lb.view("node1").status, lb.view("node1").check) == ("DRAIN", "L7OK"), "no check was made yet"
+
+        before = servers["node1"].checks
+        assert lb.hook()._ask(f"set server {BACKEND}/node1 health down").strip() == ""
+
+        assert lb.view("node1").rotation is Rotation.DOWN
+        lb.until_rotation("node1", Rotation.DRAINING)
+        assert servers["node1"].checks > before
         assert lb.view("node1").check_passed

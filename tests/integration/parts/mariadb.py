@@ -1,4 +1,4 @@
-"""A real MariaDB on loopback with a data directory of its own; its root is whoever runs the tests."""
+"""A real MariaDB on loopback with a data directory of its own; whoever runs the tests may do all there."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OPERATOR_GRANTS = (
 
 
 class MariaDB:
-    """One server. ``port`` takes TCP; ``run`` goes through the socket as root."""
+    """One server. ``port`` takes TCP; ``run`` goes through the socket and may do all."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -45,11 +45,13 @@ class MariaDB:
         self._folder = folder
 
     def connect(self, login: Login | None = None, schema: str = "") -> Any:
-        """A connection, as root over the socket or as that user over TCP."""
+        """A connection: over the socket as whoever runs the tests and may do all, or over TCP as that user."""
         import MySQLdb
 
         if login is None:
-            return MySQLdb.connect(unix_socket=str(self.socket), user="root", database=schema, autocommit=True)
+            return MySQLdb.connect(
+                unix_socket=str(self.socket), user=getpass.getuser(), database=schema, autocommit=True
+            )
         return MySQLdb.connect(
             host="127.0.0.1", port=self.port, user=login.name, password=login.password, database=schema, autocommit=True
         )
@@ -66,7 +68,7 @@ class MariaDB:
         }
 
     def run(self, *statements: str, schema: str = "") -> list[tuple[Any, ...]]:
-        """Run statements as root; returns the rows of the last."""
+        """Run statements; returns the rows of the last."""
         connection = self.connect(schema=schema)
         try:
             cursor = connection.cursor()

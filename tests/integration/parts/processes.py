@@ -58,7 +58,8 @@ class Program:
         self.log = log
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                command,
+                # The system ends it with the tests, even when those are killed and cannot.
+                [program("setpriv", "util-linux"), "--pdeathsig", "KILL", "--", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
