@@ -55,7 +55,8 @@ class PlainLines:
                 count = f" ({step.done} of {step.total})" if step.total > 1 else ""
                 yield f"step {step.name}", f"{step.name.replace('_', ' ')}: {step.state}{count}"
         for row in shot.nodes:
-            if row.state != "waiting":
+            # Between two steps the last one stands there as done; the next one's line says as much.
+            if row.state != "waiting" and not (row.step and row.state == "done"):
                 yield f"node {row.name}", f"{row.name}: {row.step or row.state}{_plain_state(row)}"
             if row.step == "drained" and row.state == "running":
                 yield f"left {row.name}", f"{row.name}: {_connections_left(row)}"

@@ -34,6 +34,13 @@ def test_a_log_gets_what_has_changed() -> None:
     ]
 
 
+def test_a_log_is_not_told_of_the_moment_between_two_steps() -> None:
+    lines = PlainLines()
+    list(lines.lines(SHOT))
+    assert list(lines.lines(replace(SHOT, nodes=(replace(ROW, state="done"),)))) == []
+    assert list(lines.lines(replace(SHOT, nodes=(replace(ROW, step="", state="done"),)))) == ["  12.5 s  node1: done"]
+
+
 def test_a_terminal_sees_nodes_balancers_and_counts() -> None:
     text = _printed(SHOT)
     for wanted in ("node1", "drained", "DRAIN", "6 s", "preflight 1/3", "requests 1,200", "failed 0"):
