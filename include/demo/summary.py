@@ -68,7 +68,8 @@ def show(summary: Mapping[str, Any], reasons: list[str], path: Path, console: Co
             _seconds(one["out_of_rotation_s"]),
             _seconds(one["drain_s"]),
         )
-    console.print(shown)
+    if summary["nodes"]:
+        console.print(shown)
     for name, value in (
         ("upgraded", f"{_known(summary['from_release'])} to {_known(summary['to_release'])}"),
         ("took", _seconds(summary["duration_s"])),
