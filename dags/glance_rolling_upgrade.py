@@ -89,7 +89,6 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         catchup=False,
         max_active_runs=1,
         params=form(fleet, catalogue),
-        render_template_as_native_obj=True,
         default_args={"retries": 0},
         tags=["rolling-upgrade", fleet.service, name],
     ) as dag:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -54,7 +53,7 @@ class Upgrade:
 
 
 @pytest.fixture(scope="module")
-def upgrade(airflow: RunningAirflow) -> Iterator[Upgrade]:
+def upgrade(airflow: RunningAirflow) -> Upgrade:
     lab.run("load", "start")
     try:
         with Sampler() as sampler:

@@ -143,17 +143,14 @@ def test_a_login_without_the_grants_leaves_no_file(
     assert backup.files() == []
 
 
-LEFT_OUT = pytest.mark.xfail(reason="the dump is not compared with what the schema holds", raises=AssertionError)
-
-
 @pytest.mark.parametrize(
     "missing",
     [
-        pytest.param("TRIGGER", marks=LEFT_OUT),
+        "TRIGGER",
         "EVENT",
         "LOCK TABLES",
         "SHOW VIEW",
-        pytest.param("mysql.proc", marks=LEFT_OUT),
+        "mysql.proc",
     ],
 )
 def test_a_dump_that_would_lack_something_is_no_dump(
@@ -188,7 +185,6 @@ def test_a_server_that_is_off_leaves_no_file(database: MariaDB, backup: Backup, 
     assert backup.files() == []
 
 
-@pytest.mark.xfail(reason="an error of the file system comes as it is", raises=OSError)
 def test_a_place_that_cannot_be_written_is_an_error_an_operator_can_read(small_schema: MariaDB, backup: Backup) -> None:
     # Root may write everywhere, but nobody makes a folder below a file.
     backup.folder.write_text("a file where the folder should be")

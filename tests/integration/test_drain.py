@@ -12,7 +12,7 @@ from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.hooks.balancer import Admin
 from tests.integration.parts.backend import Backend, backends
 from tests.integration.parts.clients import Client, slow_request_to
-from tests.integration.parts.haproxy import BACKEND, HAProxy, balancer
+from tests.integration.parts.haproxy import HAProxy, balancer
 from tests.integration.parts.processes import until
 
 pytestmark = pytest.mark.integration
@@ -86,7 +86,7 @@ def test_a_check_from_before_maintenance_is_shown_until_a_new_one_ends(
 
         stale = lb.view("node1")
         assert (stale.status, stale.check) == ("DRAIN 1/2", "L7OK")
-        lb.until_rotation("node1", Rotation.DOWN)
+        lb.until_status("node1", "DOWN")
         assert lb.view("node1").check == "L7STS"
 
         lb.hook().set_state("node1", Admin.MAINT)
@@ -107,9 +107,10 @@ def test_a_server_set_down_in_drain_comes_up_by_new_checks_alone(servers: dict[s
         assert (lb.view("node1").status, lb.view("node1").check) == ("DRAIN", "L7OK"), "no check was made yet"
 
         before = servers["node1"].checks
-        assert lb.hook()._ask(f"set server {BACKEND}/node1 health down").strip() == ""
+        lb.hook().forget_health("node1")
 
-        assert lb.view("node1").rotation is Rotation.DOWN
-        lb.until_rotation("node1", Rotation.DRAINING)
+        assert (lb.view("node1").status, lb.view("node1").rotation) == ("DOWN", Rotation.DRAINING)
+        assert not lb.view("node1").check_passed, "L7OK is still shown, and it is the old one"
+        until(lambda: lb.view("node1").status == "DRAIN", "a new check to pass")
         assert servers["node1"].checks > before
         assert lb.view("node1").check_passed

@@ -121,7 +121,6 @@ def test_a_started_node_is_healthy_once_its_checks_pass(site: Site) -> None:
         assert HealthyTrigger(fleet=NAME, nodes_from="plan").poll(site.wait()) is not None
 
 
-@pytest.mark.xfail(reason="the result of a check from before maintenance counts as one", raises=AssertionError)
 @pytest.mark.parametrize("site", ["2s"], indirect=True)
 def test_a_check_from_before_maintenance_makes_nobody_healthy(site: Site) -> None:
     site.set_everywhere("node1", Admin.MAINT)

@@ -33,7 +33,7 @@ class DrainProgress:
     open_requests: int
     """In service or queued, on all balancers together."""
     lost_on: tuple[str, ...] = ()
-    """Balancers that would send new requests to the node."""
+    """Balancers that send new requests to the node, or would as soon as it passes their checks."""
 
 
 def next_action(views: Sequence[ServerView]) -> DrainProgress:
@@ -42,7 +42,7 @@ def next_action(views: Sequence[ServerView]) -> DrainProgress:
     The caller has made sure that every balancer answered.
     """
     open_requests = sum(view.open_requests for view in views)
-    lost = tuple(view.balancer for view in views if view.rotation.takes_new_requests)
+    lost = tuple(view.balancer for view in views if not view.rotation.is_out)
     if lost:
         return DrainProgress(DrainAction.DRAIN_AGAIN, open_requests, lost)
     if open_requests:

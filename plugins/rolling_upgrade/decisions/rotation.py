@@ -20,6 +20,11 @@ class Rotation(Enum):
     def takes_new_requests(self) -> bool:
         return self in (Rotation.IN, Rotation.UNCHECKED)
 
+    @property
+    def is_out(self) -> bool:
+        """Taken out by somebody. DOWN is not: the server takes requests again as soon as its checks pass."""
+        return self in (Rotation.DRAINING, Rotation.MAINTENANCE)
+
 
 @dataclass(frozen=True)
 class ServerView:
@@ -38,11 +43,13 @@ class ServerView:
     check: str = ""
     """Result of the last health check, such as ``L7OK``; empty while none has ended."""
     address: str = ""
+    draining: bool = False
+    """A drain is set; while the server is DOWN as well, ``status`` does not tell."""
 
     @property
     def rotation(self) -> Rotation:
         word = self.status.upper()
-        if word.startswith("DRAIN"):
+        if word.startswith("DRAIN") or (self.draining and word.startswith("DOWN")):
             return Rotation.DRAINING
         if word.startswith("MAINT"):
             return Rotation.MAINTENANCE
@@ -55,7 +62,8 @@ class ServerView:
     @property
     def check_passed(self) -> bool:
         # A star in front means that a check is running; what follows is the result before it.
-        return self.check.lstrip("* ").startswith(("L7OK", "L6OK", "L4OK"))
+        passed = self.check.lstrip("* ").startswith(("L7OK", "L6OK", "L4OK"))
+        return passed and not self.status.upper().startswith("DOWN")
 
     @property
     def open_requests(self) -> int:
@@ -92,15 +100,15 @@ def why_not_take_out(
         if len(up) < needed:
             not_up = ", ".join(f"{v.server} {v.status}" for v in others if v not in up) or "no other server there"
             reasons.append(f"{balancer} would keep {len(up)} servers UP, at least {needed} must stay ({not_up})")
-        out = [view for view in others if view.rotation in (Rotation.DRAINING, Rotation.MAINTENANCE)]
+        out = [view for view in others if view.rotation.is_out]
         reasons.extend(f"{view.server} is already out on {balancer} ({view.status})" for view in out)
     return reasons
 
 
 def is_out(server: str, balancers: Iterable[str], views: Iterable[ServerView]) -> bool:
-    """True when no balancer sends the server anything new. A balancer that does not know it does not count as out."""
+    """True when the server is taken out on every balancer. One that does not know it does not count as out."""
     mine = {view.balancer: view for view in views if view.server == server}
-    return all(name in mine and not mine[name].rotation.takes_new_requests for name in balancers)
+    return all(name in mine and mine[name].rotation.is_out for name in balancers)
 
 
 def is_in(server: str, balancers: Iterable[str], views: Iterable[ServerView]) -> bool:

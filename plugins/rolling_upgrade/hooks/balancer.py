@@ -17,6 +17,8 @@ from rolling_upgrade.errors import UnreachableError, VerifyError
 from rolling_upgrade.fleet.inventory import Balancer
 
 TIMEOUT_SECONDS = 5.0
+DRAIN_BITS = 0x08 | 0x10
+"""In ``srv_admin_state``: drain set on the server itself, or taken over from one that it tracks."""
 
 
 class Admin(Enum):
@@ -50,10 +52,13 @@ class BalancerHook:
 
     def servers(self) -> list[ServerView]:
         """Every server of the fleet's backend, as this balancer sees it now. Raises UnreachableError."""
-        reply = self._ask("show stat")
-        if not reply.startswith("# "):
+        # Both in one question, so that they tell of one moment.
+        reply = self._ask(f"show stat; show servers state {self.balancer.backend}")
+        statistics, _, states = reply.partition("\n\n")
+        if not statistics.startswith("# "):
             raise self._unreachable(f"it answered {reply.strip()[:120]!r} to `show stat`")
-        rows = csv.DictReader(io.StringIO(reply.removeprefix("# ")))
+        draining = _draining_servers(states)
+        rows = csv.DictReader(io.StringIO(statistics.removeprefix("# ")))
         views = [
             ServerView(
                 balancer=self.name,
@@ -63,6 +68,7 @@ class BalancerHook:
                 queued=int(row["qcur"] or 0),
                 check=row.get("check_status") or "",
                 address=row.get("addr") or "",
+                draining=row["svname"] in draining,
             )
             for row in rows
             if row["pxname"] == self.balancer.backend and row["svname"] not in ("BACKEND", "FRONTEND")
@@ -76,14 +82,25 @@ class BalancerHook:
 
         Raises VerifyError with HAProxy's own words when it refuses, UnreachableError when it cannot be asked.
         """
-        reply = self._ask(f"set server {self.balancer.backend}/{server} state {state.value}").strip()
+        self._tell(f"set server {self.balancer.backend}/{server} state {state.value}", server)
+
+    def _tell(self, command: str, server: str) -> None:
+        reply = self._ask(command).strip()
         if reply:
             raise VerifyError(
-                f"balancer {self.name} refused state {state.value} for {server}: {reply!r}.",
+                f"balancer {self.name} refused `{command}`: {reply!r}.",
                 expected="an empty reply, which means that it was set.",
-                safe="the server's state on this balancer is as before.",
+                safe=f"the state of {server} on this balancer is as before.",
                 next_step="check the server's name there and that the socket is of level admin, then clear this task.",
             )
+
+    def forget_health(self, server: str) -> None:
+        """Count the server as DOWN until new checks have passed.
+
+        After maintenance HAProxy takes up the result of the last check before it, and nothing it shows tells that
+        from a new one. Raises VerifyError and UnreachableError as ``set_state``.
+        """
+        self._tell(f"set server {self.balancer.backend}/{server} health down", server)
 
     def refusal_of_admin(self) -> str | None:
         """Why this socket may not change anything, or None. It asks with a change that cannot apply to any server."""
@@ -116,3 +133,11 @@ class BalancerHook:
             safe="no state was changed by this question.",
             next_step="bring the balancer or its runtime socket back, then clear this task.",
         )
+
+
+def _draining_servers(states: str) -> set[str]:
+    """Servers with a drain set, from ``show servers state``; the status of one that is DOWN as well does not tell."""
+    lines = states.splitlines()
+    header = next((line.removeprefix("# ").split() for line in lines if line.startswith("# ")), [])
+    rows = (dict(zip(header, line.split(), strict=False)) for line in lines if line[:1] not in ("", "#"))
+    return {row["srv_name"] for row in rows if int(row.get("srv_admin_state", "0")) & DRAIN_BITS}

@@ -17,6 +17,11 @@ class DatabaseHook:
         # Statements are not logged: the steps say what they found in their own words.
         self._mysql = MySqlHook(mysql_conn_id=database.connection, log_sql=False)
 
+    @classmethod
+    def of_service(cls, database: Database) -> DatabaseHook:
+        """The database as the service's own login sees it: everything in its schema."""
+        return cls(database.model_copy(update={"connection": database.service_connection}))
+
     def heads(self) -> tuple[str, ...]:
         """Alembic revisions that the schema is at. Raises UnreachableError."""
         return tuple(sorted(str(row[0]) for row in self._rows("SELECT version_num FROM alembic_version")))
@@ -24,6 +29,15 @@ class DatabaseHook:
     def server_version(self) -> str:
         """As the server tells it, for example ``10.11.14-MariaDB``."""
         return str(self._rows("SELECT VERSION()")[0][0])
+
+    def stored_objects(self) -> dict[str, int]:
+        """How many triggers, routines and events the schema has, as far as this login may see them."""
+        counts = {
+            "triggers": "SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s",
+            "routines": "SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s",
+            "events": "SELECT COUNT(*) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = %s",
+        }
+        return {kind: int(str(self._rows(asked, (self.database.name,))[0][0])) for kind, asked in counts.items()}
 
     def session_hosts(self, user: str) -> tuple[str, ...]:
         """Hosts (without ports) from which that user is connected now.

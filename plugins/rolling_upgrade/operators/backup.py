@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import re
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import BaseHook
 
+from rolling_upgrade.decisions.dump import content_of, why_not_whole
 from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.inventory import Fleet, load_named
+from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.dump import write_dump
 from rolling_upgrade.operators.step import FleetOperator
-
-DUMP = (
-    "mariadb-dump", "--single-transaction", "--routines", "--triggers", "--events", "--hex-blob",
-)  # fmt: skip
-LAST_LINE = b"-- Dump completed"
 
 
 class BackupDatabaseOperator(FleetOperator):
@@ -34,61 +29,60 @@ class BackupDatabaseOperator(FleetOperator):
         fleet = load_named(self.fleet)
         run = re.sub(r"[^A-Za-z0-9]+", "-", str(context["run_id"])).strip("-")
         path = Path(fleet.backup.directory) / f"{fleet.name}-{fleet.database.name}-{run}.sql.gz"
-        sidecar = Path(f"{path}.sha256")
-        if path.is_file() and sidecar.is_file() and sidecar.read_text().split()[0] == _checksum(path):
-            return self.say(record("the dump of this run is there and whole", changed=False, path=str(path)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(f"{path}.partial")
         try:
-            self._dump(fleet, partial)
-            _must_be_complete(partial)
-            checksum = _checksum(partial)
-            sidecar.write_text(f"{checksum}  {path.name}\n")
-            partial.rename(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        size = path.stat().st_size
-        did = f"dumped {fleet.database.name} to {path.name}, {size} bytes, sha256 {checksum}"
-        return self.say(record(did, changed=True, path=str(path), bytes=size, sha256=checksum))
+            return self.say(_precheck(path) or _apply(fleet, path))
+        except OSError as error:
+            raise _failed(str(error)) from error
 
-    def _dump(self, fleet: Fleet, target: Path) -> None:
-        connection = BaseHook.get_connection(fleet.database.connection)
-        # The login goes through a file that only this user can read: a command line is public.
-        with tempfile.NamedTemporaryFile("w", suffix=".cnf") as login:
-            login.write("[client]\n")
-            for key, value in {
-                "host": connection.host,
-                "port": connection.port or 3306,
-                "user": connection.login,
-                "password": connection.password,
-            }.items():
-                login.write(f'{key}="{_option(str(value))}"\n')
-            login.flush()
-            command = [DUMP[0], f"--defaults-file={login.name}", *DUMP[1:], fleet.database.name]
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with (
-                os.fdopen(descriptor, "wb") as raw,
-                gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=5) as out,
-                tempfile.TemporaryFile() as errors,
-                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as dump,
-            ):
-                assert dump.stdout is not None  # noqa: S101 - it was asked for
-                while chunk := dump.stdout.read(1 << 20):
-                    out.write(chunk)
-                status = dump.wait()
-                errors.seek(0)
-                said = errors.read().decode(errors="replace").strip()
+
+def _sidecar(path: Path) -> Path:
+    return Path(f"{path}.sha256")
+
+
+def _precheck(path: Path) -> Record | None:
+    """The record of this run's dump where it is there and whole."""
+    sidecar = _sidecar(path)
+    if not path.is_file() or not sidecar.is_file():
+        return None
+    checksum = _checksum(path)
+    if sidecar.read_text(encoding="ascii").split()[:1] != [checksum]:
+        return None
+    return record("the dump of this run is there and whole", changed=False, **_facts(path, checksum))
+
+
+def _apply(fleet: Fleet, path: Path) -> Record:
+    """Dump under another name, verify, and only then give it its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(f"{path}.partial")
+    try:
+        status, said = write_dump(_login(fleet), fleet.database.name, partial)
         if status != 0:
-            raise _failed(f"{DUMP[0]} ended with {status}: {said[-800:]}")
+            raise _failed(f"mariadb-dump ended with {status}: {said[-800:]}")
+        with gzip.open(partial, "rb") as lines:
+            reasons = why_not_whole(content_of(lines), DatabaseHook.of_service(fleet.database).stored_objects())
+        if reasons:
+            raise _failed("; ".join(reasons))
+        checksum = _checksum(partial)
+        _sidecar(path).write_text(f"{checksum}  {path.name}\n", encoding="ascii")
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    facts = _facts(path, checksum)
+    return record(f"dumped {fleet.database.name} to {path.name}, {facts['bytes']} bytes", changed=True, **facts)
 
 
-def _must_be_complete(path: Path) -> None:
-    last = b""
-    with gzip.open(path, "rb") as file:
-        for line in file:
-            last = line.strip() or last
-    if not last.startswith(LAST_LINE):
-        raise _failed(f"the dump ends with {last[-80:]!r}")
+def _facts(path: Path, checksum: str) -> dict[str, Any]:
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": checksum}
+
+
+def _login(fleet: Fleet) -> dict[str, object]:
+    connection = BaseHook.get_connection(fleet.database.connection)
+    return {
+        "host": connection.host,
+        "port": connection.port or 3306,
+        "user": connection.login,
+        "password": connection.password,
+    }
 
 
 def _checksum(path: Path) -> str:
@@ -96,15 +90,10 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _option(value: str) -> str:
-    """A value between double quotes in an option file, with MySQL's escapes."""
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
 def _failed(why: str) -> VerifyError:
     return VerifyError(
         f"the backup did not succeed: {why}.",
-        expected="a complete dump, its last line being `-- Dump completed`.",
+        expected="a complete dump with every trigger, routine and event of the schema.",
         safe="nothing was changed; the fleet serves as before.",
-        next_step="mend the cause (login, grants, space in the backup directory), then clear this task.",
+        next_step="mend the cause (login, grants, mariadb-dump, space in the backup directory), then clear this task.",
     )

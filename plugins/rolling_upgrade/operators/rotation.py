@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from rolling_upgrade.decisions.proof import why_not_proven
-from rolling_upgrade.decisions.rotation import is_in, is_out, why_not_take_out
+from rolling_upgrade.decisions.rotation import is_in, is_out, views_of, why_not_take_out
 from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.hooks.balancer import Admin
@@ -40,7 +40,7 @@ class TakeOutOperator(NodeOperator):
                 next_step="bring the servers that are named back UP, then clear this task.",
             )
         try:
-            told = step.balancers.set_where(server, Admin.DRAIN, lambda view: view.rotation.takes_new_requests)
+            told = step.balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
             if not is_out(server, names, step.balancers.views()):
                 raise VerifyError(
                     f"{step.node.name} still takes new requests after drain was set on {', '.join(told)}.",
@@ -49,12 +49,13 @@ class TakeOutOperator(NodeOperator):
                     next_step="look at `show servers state` of the balancers, then clear this task.",
                 )
         except RollingUpgradeError:
-            self._put_back(step)
+            self._put_back(step, {view.balancer for view in views_of(server, views) if not view.rotation.is_out})
             raise
         return record(f"takes no new requests ({', '.join(told)})", changed=True)
 
-    def _put_back(self, step: NodeStep) -> None:
-        for hook in step.balancers.hooks:
+    def _put_back(self, step: NodeStep, was_in: set[str]) -> None:
+        """As it was: what somebody else took out somewhere stays out there."""
+        for hook in (hook for hook in step.balancers.hooks if hook.name in was_in):
             try:
                 hook.set_state(step.node.server_name, Admin.READY)
             except RollingUpgradeError as error:

@@ -40,7 +40,7 @@ class StopOperator(NodeOperator):
         busy = [
             str(server)
             for server in step.balancers.views_of(step.node.server_name)
-            if server.rotation.takes_new_requests or server.open_requests
+            if not server.rotation.is_out or server.open_requests
         ]
         if view.established:
             busy.append(f"{view.established} connections are established on the node")
@@ -117,9 +117,11 @@ class StartOperator(NodeOperator):
         else:
             did = f"runs {step.release} already"
         # Maintenance stops health checks; drain has them and still sends no request.
-        checked = step.balancers.set_where(
-            step.node.server_name, Admin.DRAIN, lambda server: server.rotation is Rotation.MAINTENANCE
-        )
+        server = step.node.server_name
+        checked = step.balancers.set_where(server, Admin.DRAIN, lambda seen: seen.rotation is Rotation.MAINTENANCE)
+        for hook in step.balancers.hooks:
+            if hook.name in checked:
+                hook.forget_health(server)
         return record(did, changed=bool(checked) or did.startswith("started"))
 
 

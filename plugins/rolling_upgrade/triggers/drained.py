@@ -47,7 +47,7 @@ class DrainedTrigger(WaitTrigger):
             self._established.clear()
             if progress.action is DrainAction.DRAIN_AGAIN:
                 self.say(f"{', '.join(progress.lost_on)} lost the drain; it is set again")
-                balancers.set_where(server, Admin.DRAIN, lambda view: view.rotation.takes_new_requests)
+                balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
             elif progress.action is DrainAction.ENTER_MAINTENANCE:
                 balancers.set_where(server, Admin.MAINT, lambda view: view.rotation is not Rotation.MAINTENANCE)
         if wait.elapsed > wait.plan.drain_timeout_seconds:

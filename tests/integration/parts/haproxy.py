@@ -101,6 +101,10 @@ class HAProxy:
             lambda: self.view(server).rotation is rotation, f"{server} {rotation.value} on {self.name}", seconds=seconds
         )
 
+    def until_status(self, server: str, status: str) -> None:
+        """Until HAProxy's own word for the server begins like that; a drain hides a DOWN from the rotation state."""
+        until(lambda: self.view(server).status.startswith(status), f"{server} {status} on {self.name}")
+
     def until_checked(self, *servers: str) -> None:
         """Until a health check of each server has passed: before the first, HAProxy shows UP without one."""
         for server in servers:

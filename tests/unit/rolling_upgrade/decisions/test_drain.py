@@ -26,7 +26,7 @@ def views(*states: tuple[str, int, int]) -> list[ServerView]:
         ([("UP", 0, 0), ("DRAIN", 0, 0)], DrainAction.DRAIN_AGAIN),
         ([("UP", 5, 0), ("MAINT", 0, 0)], DrainAction.DRAIN_AGAIN),
         ([("no check", 0, 0), ("DRAIN", 0, 0)], DrainAction.DRAIN_AGAIN),
-        ([("DOWN", 0, 0), ("DRAIN", 0, 0)], DrainAction.ENTER_MAINTENANCE),
+        ([("DOWN", 0, 0), ("DRAIN", 0, 0)], DrainAction.DRAIN_AGAIN),
     ],
 )
 def test_the_next_action_of_a_drain(states: list[tuple[str, int, int]], action: DrainAction) -> None:

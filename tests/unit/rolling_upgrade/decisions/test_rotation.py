@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +106,18 @@ def test_out_means_out_on_every_balancer_that_there_is() -> None:
     assert not is_out("node1", BALANCERS, half)
     assert not is_out("node1", BALANCERS, half[:1]), "a balancer that says nothing is no proof"
     assert is_out("node1", BALANCERS, fleet(node1="MAINT"))
+
+
+def test_down_is_not_out_until_a_drain_is_set() -> None:
+    down = [view("node1", balancer, "DOWN") for balancer in BALANCERS]
+    assert not is_out("node1", BALANCERS, down), "it would take requests as soon as its checks pass"
+    drained = [replace(one, draining=True) for one in down]
+    assert is_out("node1", BALANCERS, drained)
+    assert {one.rotation for one in drained} == {Rotation.DRAINING}
+
+
+def test_a_passed_check_of_a_server_that_is_down_is_an_old_one() -> None:
+    assert not ServerView("lb1", "node1", "DOWN", 0, 0, check="L7OK", draining=True).check_passed
 
 
 def test_in_means_up_on_every_balancer_that_there_is() -> None:
