@@ -74,9 +74,7 @@ def test_drain_maintenance_and_ready_come_and_go(hook: BalancerHook, lb: HAProxy
 
 
 def test_a_server_that_is_not_there_is_refused_in_haproxys_words(hook: BalancerHook) -> None:
-    with pytest.raises(
-        VerifyError, match="refused `set server service/node9 state drain`: 'No such server"
-    ):
+    with pytest.raises(VerifyError, match="refused `set server service/node9 state drain`: 'No such server"):
         hook.set_state("node9", Admin.DRAIN)
 
 

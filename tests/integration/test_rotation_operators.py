@@ -105,9 +105,7 @@ def test_what_was_taken_out_is_put_back_when_the_second_balancer_refuses(site: S
     first, second = site.balancers
     site.reach_over(second, "operator")
 
-    with pytest.raises(
-        VerifyError, match="lb2 refused `set server service/node1 state drain`: 'Permission"
-    ):
+    with pytest.raises(VerifyError, match="lb2 refused `set server service/node1 state drain`: 'Permission"):
         site.take_out()
 
     assert site.rotation() == [IN, IN]
