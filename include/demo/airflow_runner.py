@@ -34,6 +34,8 @@ START_SECONDS = 120.0
 STOP_SECONDS = 25.0
 RECORD_SECONDS = 15.0
 GROUP = "airflow"
+LAB = settings.PROJECT_ROOT / "lab"
+HOME = settings.PROJECT_ROOT / "build" / "airflow"
 SUPERVISOR = Path(__file__).with_name("airflow_supervisor.py")
 
 
@@ -73,8 +75,8 @@ def running_airflow(
     dag_ids: Sequence[str] = (),
     *,
     connections: Path | None = None,
-    lab: Path | None = settings.PROJECT_ROOT / "lab",
-    home: Path = settings.PROJECT_ROOT / "build" / "airflow",
+    lab: Path | None = LAB,
+    home: Path = HOME,
     dags: Path = settings.PROJECT_ROOT / "dags",
     port: int = settings.AIRFLOW_PORT,
     stopping: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
@@ -87,7 +89,7 @@ def running_airflow(
     Raises AirflowNotReadyError.
     """
     place = AirflowPlace(home=home, project=settings.PROJECT_ROOT, port=port, dags=dags, fleets=fleets)
-    end_leftovers(place, lab)
+    end_leftovers(lab, home)
     _require_free_port(port)
     keys = airflow_settings.write_home(place, dict(os.environ))
     _fresh_database(place)
@@ -103,20 +105,23 @@ def running_airflow(
             # Before it has written its record it cannot be found.
             record = place.home / "supervisor.json"
             processes.wait_until(lambda: record.exists() or supervisor.poll() is not None, RECORD_SECONDS)
-            stop(place, lab)
+            stop(home, lab)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 supervisor.wait(5)
 
 
-def end_leftovers(place: AirflowPlace, lab: Path | None) -> None:
-    """End what an earlier run from this home has left, however that run ended."""
-    if place.home.exists():
-        stop(place, lab)
+def end_leftovers(lab: Path | None = LAB, home: Path = HOME) -> None:
+    """End what an earlier run from this home has left, however that run ended.
+
+    To be called before a lab is made anew as well: a workflow left running would go on, and upgrade the new one.
+    """
+    if home.exists():
+        stop(home, lab)
 
 
-def stop(place: AirflowPlace, lab: Path | None) -> None:
+def stop(home: Path, lab: Path | None) -> None:
     """End this home's Airflow: ask the supervisor, then insist on whatever is left. Idempotent."""
-    record_path = place.home / "supervisor.json"
+    record_path = home / "supervisor.json"
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
         record = json.loads(record_path.read_text())
         pid = int(record["pid"])
@@ -127,7 +132,7 @@ def stop(place: AirflowPlace, lab: Path | None) -> None:
         if not gone():
             processes.send([pid], signal.SIGTERM)
             processes.wait_until(gone, STOP_SECONDS)
-    mark = "AIRFLOW_HOME", str(place.home)
+    mark = "AIRFLOW_HOME", str(home)
     processes.end_carrying(*mark)
     # What this user could not end, the lab can: the group holds it, whatever has become of it.
     if processes.carrying(*mark) and lab is not None and lab.exists():

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from include.demo import choices, lab, summary
-from include.demo.airflow_runner import AirflowNotReadyError, RunningAirflow, running_airflow
+from include.demo.airflow_runner import AirflowNotReadyError, RunningAirflow, end_leftovers, running_airflow
 from include.demo.choices import Choices
 from include.demo.rest import AirflowError
 from include.demo.watch import SilentAirflowError, Watcher
@@ -132,12 +132,20 @@ def _running_lab(chosen: Choices, console: Console) -> Iterator[None]:
     """A fresh fleet on the old release; gone afterwards."""
     _say(console, f"Bringing up {chosen.nodes} fresh nodes on {chosen.from_release}, two balancers, a database")
     try:
+        _end_leftovers()
         lab.run("reset", "--release", chosen.from_release, "--nodes", str(chosen.nodes), nodes=chosen.nodes)
         yield
     finally:
         with _undisturbed():
             _say(console, "Taking the lab down")
             lab.run("down")
+
+
+def _end_leftovers() -> None:
+    """End Airflow and load of a demo that was killed: they would go on with the new fleet, and take its nodes out."""
+    end_leftovers()
+    for group in ("airflow", "load"):
+        lab.run("kill-group", group)
 
 
 @contextlib.contextmanager

@@ -4,4 +4,4 @@ set -eu
 cd "$(dirname "$0")/../../.."
 sh include/demo/steps/packages.sh
 sh include/demo/steps/venv.sh full
-./lab install
+./lab install "$@"

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 
 sh include/demo/steps/can_run.sh
-sh include/demo/steps/install.sh
+sh include/demo/steps/install.sh --tests
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --quiet --check .
 MYPYPATH=.:plugins .venv/bin/mypy --no-error-summary
