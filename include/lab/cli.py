@@ -73,14 +73,16 @@ def doctor_command() -> None:
 
 
 @app.command()
-def install() -> None:
+def install(
+    tests: Annotated[bool, typer.Option("--tests", help="Also what the project's own tests need.")] = False,
+) -> None:
     """Install the Debian packages that are missing. Leaves no service running."""
     from include.lab import lock, packages
 
     packages.refuse_unfit()
     privileges.need_root()
     with lock.exclusive("install"):
-        packages.install()
+        packages.install(tests=tests)
 
 
 @app.command()

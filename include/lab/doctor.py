@@ -29,6 +29,8 @@ PROGRAMS = {
     "gzip": "gzip",
     "nsenter": "util-linux",
 }
+# What the integration tests start for themselves besides: a real sshd, and sudo to become root on "the node".
+TEST_PROGRAMS = {"sshd": "openssh-server", "sudo": "sudo", "setpriv": "util-linux"}
 FILES = {
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",  # Ubuntu has it not by itself
@@ -45,10 +47,11 @@ class Lack:
     installable: bool = False
 
 
-def missing_packages() -> list[str]:
-    """Debian packages that ``./lab install`` would install."""
+def missing_packages(*, tests: bool = False) -> list[str]:
+    """Debian packages that ``./lab install`` would install, with ``tests`` those for the project's tests too."""
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-    found = {package for program, package in PROGRAMS.items() if shutil.which(program, path=path) is None}
+    programs = PROGRAMS | (TEST_PROGRAMS if tests else {})
+    found = {package for program, package in programs.items() if shutil.which(program, path=path) is None}
     return sorted(found | {package for file, package in FILES.items() if not Path(file).exists()})
 
 

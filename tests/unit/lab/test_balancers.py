@@ -32,7 +32,7 @@ def test_every_node_is_checked_over_http_by_every_balancer() -> None:
             assert f"server {node.name} {node.address}:9292" in written
         assert "option httpchk GET /healthcheck" in written
         assert "http-check expect status 200" in written
-        assert "default-server check inter 1s fall 2 rise 2" in written
+        assert "default-server check inter 1s fastinter 250ms downinter 500ms fall 2 rise 2" in written
 
 
 def test_nothing_listens_outside_loopback() -> None:
