@@ -18,7 +18,7 @@ NODES = ["node1", "node2", "node3"]
 def world() -> tuple[Any, Any, dict[str, str]]:
     status = lab.read_json("status", "--json")
     rotation = [(node["name"], node["rotation"], node["releases"], node["current"]) for node in status["nodes"]]
-    return rotation, status["database"], main_pids(NODES)
+    return rotation, status["database_heads"], main_pids(NODES)
 
 
 @pytest.mark.parametrize(
