@@ -16,6 +16,7 @@ FLEET_STEPS = (
 """Steps that concern the whole fleet, in their order."""
 NEW_NODE = (*(f"new_node_out.{step}" for step in OUT), *(f"new_node_in.{step}" for step in IN))
 REMAINING = tuple(f"remaining_nodes.{step}" for step in ("turn", *OUT, *IN))
+TURN = "remaining_nodes.turn"
 # A task in one of these has begun or is about to.
 BUSY = frozenset({"scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"})
 BAD = frozenset({"failed", "upstream_failed"})
@@ -91,6 +92,8 @@ class Snapshot:
     nodes: tuple[NodeRow, ...]
     requests: int | None
     failed_requests: int | None
+    holds: bool = False
+    """A step has failed and nothing is at work: the run waits for a person, and Airflow still calls it running."""
 
 
 def instances_of(answer: Iterable[Mapping[str, Any]]) -> list[Instance]:
@@ -118,7 +121,15 @@ def snapshot(
         nodes=tuple(_node_row(name, order, instances, world, now) for name in order.nodes),
         requests=world.requests,
         failed_requests=world.failed_requests,
+        holds=holds(instances),
     )
+
+
+def holds(instances: Iterable[Instance]) -> bool:
+    """Whether a step has failed while nothing but turns of later nodes goes on."""
+    states = [(one.task_id, one.state) for one in instances]
+    at_work = any(state in BUSY and task_id != TURN for task_id, state in states)
+    return not at_work and any(state == "failed" for _, state in states)
 
 
 def _step_row(name: str, instances: Sequence[Instance]) -> StepRow:

@@ -19,7 +19,7 @@ from include.demo import choices, lab, summary
 from include.demo.airflow_runner import AirflowNotReadyError, RunningAirflow, end_leftovers, running_airflow
 from include.demo.choices import Choices
 from include.demo.rest import AirflowError
-from include.demo.watch import SilentAirflowError, Watcher
+from include.demo.watch import HELD, SilentAirflowError, Watcher
 from include.lab import settings
 from rolling_upgrade.errors import RollingUpgradeError
 from rolling_upgrade.fleet import catalogue, inventory
@@ -109,9 +109,19 @@ def _upgrade(chosen: Choices, airflow: RunningAirflow, outcome: Outcome, console
         counters=lab.state() / "load" / "counters.json",
         console=console,
     )
-    state = watcher.follow(airflow.check)
+
+    def on_hold() -> bool:
+        """Say why the run holds; somebody may be there to clear the task, or nobody."""
+        _show_failures(airflow, run_id, console)
+        if chosen.leave_at_end:
+            return False
+        _say(console, f"The run holds. Clear the failed task and the demo goes on: {_run_url(airflow, run_id)}")
+        _tell_login(airflow, console)
+        return True
+
+    state = watcher.follow(airflow.check, on_hold)
     outcome.report = airflow.api.xcom(DAG_ID, run_id, "report")
-    if state != "success":
+    if state not in ("success", HELD):
         _show_failures(airflow, run_id, console)
     return state
 

@@ -23,6 +23,7 @@ from rolling_upgrade.hooks.balancer import BalancerHook
 
 POLL_SECONDS = 0.7
 SILENCE_SECONDS = 60.0
+HELD = "held"
 
 
 class SilentAirflowError(RuntimeError):
@@ -41,8 +42,13 @@ class Watcher:
     console: Console
     _order: progress.Order | None = field(default=None, init=False)
 
-    def follow(self, check: Callable[[], None]) -> str:
-        """Show the run until it has ended; returns its state. ``check`` is called each round and may raise."""
+    def follow(self, check: Callable[[], None], on_hold: Callable[[], bool]) -> str:
+        """Show the run until it has ended; returns its state. ``check`` is called each round and may raise.
+
+        ``on_hold`` is called each time that the run begins to hold for a person; when it returns False, the run is
+        no longer followed, and the result is ``held``.
+        """
+        held = False
         began = heard = time.monotonic()
         shown = _Terminal(self) if self.console.is_terminal else _Lines(self.console)
         with shown:
@@ -61,6 +67,9 @@ class Watcher:
                     shown.show(shot)
                     if shot.run_state in FINISHED_RUN_STATES:
                         return shot.run_state
+                    if shot.holds and not held and not on_hold():
+                        return HELD
+                    held = shot.holds
                 time.sleep(POLL_SECONDS)
 
     def _look(self, seconds: float) -> progress.Snapshot:

@@ -13,7 +13,12 @@ from tests.e2e.rehearsal import DAG_ID
 
 @pytest.fixture(scope="session")
 def fleet_up() -> Iterator[None]:
-    """A fresh fleet on the old release. Tests that change it leave it serving; the lab goes down at the end."""
+    """A fresh fleet on the old release, without what a killed session left at work on it.
+
+    Tests that change it leave it serving; the lab goes down at the end.
+    """
+    lab.run("kill-group", "airflow")
+    lab.run("kill-group", "load")
     lab.run("reset", "--release", "26.1.0", "--nodes", "3", nodes=3)
     yield
     lab.run("down")

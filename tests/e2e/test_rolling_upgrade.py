@@ -54,6 +54,7 @@ class Upgrade:
 
 @pytest.fixture(scope="module")
 def upgrade(airflow: RunningAirflow) -> Upgrade:
+    lab.run("reset", "--release", "26.1.0", "--nodes", "3", nodes=3)
     lab.run("load", "start")
     try:
         with Sampler() as sampler:

@@ -114,3 +114,21 @@ def test_instances_are_read_from_the_answer_of_the_rest_api() -> None:
         {"task_id": "soak", "map_index": 2, "state": None, "start_date": None, "end_date": None},
     ]
     assert progress.instances_of(answer) == [task("plan", "success", 1), task("soak", None, index=2)]
+
+
+@pytest.mark.parametrize(
+    ("states", "holds"),
+    [
+        ([("new_node_out.drained", "failed"), ("expand", "upstream_failed")], True),
+        ([("remaining_nodes.stop", "failed"), ("remaining_nodes.turn", "deferred")], True),
+        ([("remaining_nodes.stop", "failed"), ("remaining_nodes.take_out", "running")], False),
+        ([("preflight", "failed"), ("preflight", "queued")], False),
+        ([("plan", "success"), ("preflight", None)], False),
+        ([], False),
+    ],
+)
+def test_a_run_holds_when_a_step_has_failed_and_nothing_is_at_work(
+    states: list[tuple[str, str | None]], holds: bool
+) -> None:
+    instances = [progress.Instance(task_id, -1, state, None, None) for task_id, state in states]
+    assert progress.holds(instances) is holds
