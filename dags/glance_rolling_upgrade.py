@@ -6,8 +6,11 @@ step works; that is in the package ``rolling_upgrade``.
 
 from __future__ import annotations
 
+import warnings
+
 from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 
+from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, fleet_files
@@ -29,7 +32,13 @@ from rolling_upgrade.sensors.waits import (
     TurnSensor,
 )
 
+ANY_TYPE = ("string", "integer", "number", "boolean", "array", "object")
 NEW_NODE = "{{ ti.xcom_pull(task_ids='plan')[0] }}"
+
+
+def field(kind: str, *, optional: bool = True) -> list[str]:
+    """The type of a field: the form draws the first one, and every other passes too, for `plan` to refuse by name."""
+    return [kind, *(other for other in ANY_TYPE if other != kind), *(["null"] if optional else [])]
 
 
 def form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
@@ -37,41 +46,41 @@ def form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
     return {
         "target_release": Param(
             catalogue.versions[-1],
-            type="string",
+            type=field("string", optional=False),
             title="Target release",
             examples=list(catalogue.versions),
             description="The release to move the fleet to: the next one, or from one SLURP release to the next.",
         ),
         "nodes": Param(
             list(fleet.node_names),
-            type=["array", "null"],
+            type=field("array"),
             title="Nodes",
             examples=list(fleet.node_names),
             description="The nodes to upgrade, in this order. Contract runs once no node of the fleet is left behind.",
         ),
         "new_node": Param(
             None,
-            type=["string", "null"],
+            type=field("string"),
             title="New node",
             examples=list(fleet.node_names),
             description="The node that is upgraded first and runs the database phases. Empty: the first of the nodes.",
         ),
         "drain_timeout_seconds": Param(
             fleet.defaults.drain_timeout_seconds,
-            type="integer",
+            type=field("integer"),
             title="Drain timeout (seconds)",
             description="How long a node may take to finish its requests. Then it goes back into rotation and the "
             "run holds; nothing is cut.",
         ),
         "soak_seconds": Param(
             fleet.defaults.soak_seconds,
-            type="integer",
+            type=field("integer"),
             title="Soak (seconds)",
             description="How long a node is watched after its return before the next one begins.",
         ),
         "dry_run": Param(
             False,
-            type="boolean",
+            type=field("boolean"),
             title="Dry run",
             description="Show the plan and end. Nothing is changed.",
         ),
@@ -160,5 +169,10 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
 
 _catalogue = load_catalogue()
 for _path in fleet_files():
-    _fleet = load_fleet(_path)
+    try:
+        _fleet = load_fleet(_path)
+    except RefusedError as _error:
+        # One file that is wrong must not take the workflows of the other fleets away from under their runs.
+        warnings.warn(str(_error), stacklevel=1)
+        continue
     globals()[f"{_fleet.service}_rolling_upgrade_{_fleet.name}"] = rolling_upgrade(_fleet, _catalogue)

@@ -21,12 +21,12 @@ class RollingUpgradeError(Exception):
 
 
 class RefusedError(RollingUpgradeError):
-    """The request or a file is not acceptable. Nothing was touched."""
+    """The request or a file is not acceptable. The step that found it has changed nothing."""
 
-    def __init__(self, found: str, *, expected: str, next_step: str) -> None:
-        super().__init__(
-            found, expected=expected, safe="nothing was touched; the fleet serves as before.", next_step=next_step
-        )
+    def __init__(
+        self, found: str, *, expected: str, next_step: str, safe: str = "this step has changed nothing."
+    ) -> None:
+        super().__init__(found, expected=expected, safe=safe, next_step=next_step)
 
 
 class PrecheckError(RollingUpgradeError):

@@ -27,8 +27,13 @@ def world() -> tuple[Any, Any, dict[str, str]]:
         ({"target_release": "27.0.9"}, ["'27.0.9'", "26.1.0, 28.1.0, 30.1.0"]),
         ({"target_release": "28.1.0", "nodes": ["node1", "node'9; id"]}, ["node'9; id", "node1, node2, node3"]),
         ({"target_release": "28.1.0", "drain_timeout_seconds": 0}, ["drain_timeout_seconds is 0", "from 1 to 86400"]),
+        ({"target_release": "28.1.0", "soak_seconds": "soon"}, ["soak_seconds is 'soon'", "from 0 to 86400"]),
+        (
+            {"target_release": "28.1.0", "max_unavailable": 2},
+            ["'max_unavailable' is not known", "target_release, nodes"],
+        ),
     ],
-    ids=["release", "node", "timeout"],
+    ids=["release", "node", "timeout", "no number", "unknown field"],
 )
 def test_a_bad_value_is_refused_in_plan(airflow: RunningAirflow, conf: dict[str, Any], words: list[str]) -> None:
     before = world()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rolling_upgrade.errors import RefusedError
-from rolling_upgrade.fleet.catalogue import Catalogue
+from rolling_upgrade.fleet.catalogue import Catalogue, Release
 from rolling_upgrade.fleet.inventory import Fleet
 
 MAX_SECONDS = 86_400
@@ -81,7 +81,8 @@ def read_request(form: Mapping[str, Any], fleet: Fleet, catalogue: Catalogue) ->
     target = form.get("target_release")
     if not isinstance(target, str) or target not in catalogue.versions:
         raise _refused(f"target_release is {target!r}", f"one of {', '.join(catalogue.versions)}")
-    dry_run = form.get("dry_run", False)
+    dry_run = form.get("dry_run")
+    dry_run = False if dry_run is None else dry_run
     if not isinstance(dry_run, bool):
         raise _refused(f"dry_run is {dry_run!r}", "true or false")
     return Request(
@@ -104,11 +105,12 @@ def make_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: 
         why_not = catalogue.why_not_from(catalogue.release(version), target)
         if why_not:
             raise _refused(f"{node} runs {version}: {why_not}", "a release that this one can be upgraded to")
-    unproven = [name for name in request.nodes if observed.releases.get(name) is None]
-    if len(unproven) == len(fleet.nodes):
+    if not any(observed.releases.values()):
         raise _refused(
-            f"no node of {', '.join(unproven)} is proven to run any release", "a fleet that serves, to begin with"
+            f"no node of {', '.join(fleet.node_names)} is proven to run any release",
+            "a fleet that serves, to begin with",
         )
+    _refuse_schema(observed.heads, target, catalogue)
     old = [name for name, version in observed.releases.items() if version != target.version]
     return Plan(
         fleet=fleet.name,
@@ -121,6 +123,20 @@ def make_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: 
         soak_seconds=request.soak_seconds,
         dry_run=request.dry_run,
         heads=observed.heads,
+    )
+
+
+def _refuse_schema(heads: tuple[str, ...], target: Release, catalogue: Catalogue) -> None:
+    """A node that cannot be proven hides its release; the schema tells it still. Raises RefusedError."""
+    at = [release for release in catalogue.releases if {release.expanded, release.contracted} & set(heads)]
+    whys = [catalogue.why_not_from(release, target) for release in at]
+    if at and None in whys:
+        return
+    raise _refused(
+        f"the schema is at {', '.join(heads) or 'no revision'}"
+        + "".join(f"; {why}" for why in whys if why)
+        + ("" if at else ", which is of no release in the catalogue"),
+        f"a schema from which {target.version} can be reached",
     )
 
 
@@ -172,5 +188,8 @@ def _seconds(field: str, value: object, default: int, *, least: int) -> int:
 
 def _refused(found: str, expected: str) -> RefusedError:
     return RefusedError(
-        f"{found}.", expected=f"{expected}.", next_step="trigger a new run with a value that is allowed."
+        f"{found}.",
+        expected=f"{expected}.",
+        safe="nothing was touched; the fleet serves as before.",
+        next_step="trigger a new run with a value that is allowed.",
     )

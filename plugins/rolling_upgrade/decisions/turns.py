@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-FINISHED = frozenset({"success", "skipped"})
+FINISHED = frozenset({"success"})
 
 
 def unfinished_before(

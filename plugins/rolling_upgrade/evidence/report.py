@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-Record = Mapping[str, Any]
+from rolling_upgrade.evidence.record import Record
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,15 @@ class NodeRecords:
     return_to_rotation: Record | None
 
 
-def seconds_between(first: Record | None, last: Record | None) -> float:
-    """Seconds from the end of one step to the end of another; 0 where one of them changed nothing."""
-    if not first or not last or not first.get("changed") or not last.get("changed"):
+def seconds_between(first: Record | None, last: Record | None) -> float | None:
+    """Seconds from the end of one step to the end of another.
+
+    0 where the node was passed over; None where a step was repeated and its first time is not on record.
+    """
+    if first and first.get("passed_over"):
         return 0.0
+    if not first or not last or not first.get("changed") or not last.get("changed"):
+        return None
     delta = datetime.fromisoformat(last["at"]) - datetime.fromisoformat(first["at"])
     return round(delta.total_seconds(), 3)
 
@@ -45,8 +50,12 @@ def as_lines(report: Mapping[str, Any]) -> list[str]:
         f"fleet {report['fleet']}: {report['from_release']} -> {report['to_release']} in {report['duration_s']:.1f} s",
         f"database: db check {report['db_check']}, revisions {', '.join(report['db_heads'])}",
         *(
-            f"{node['name']}: proven on {node['release_proven']}, out of rotation {node['out_of_rotation_s']:.1f} s "
-            f"(drain {node['drain_s']:.1f} s)"
+            f"{node['name']}: proven on {node['release_proven']}, out of rotation {_said(node['out_of_rotation_s'])} "
+            f"(drain {_said(node['drain_s'])})"
             for node in nodes
         ),
     ]
+
+
+def _said(seconds: float | None) -> str:
+    return "for a time not on record" if seconds is None else f"{seconds:.1f} s"

@@ -29,8 +29,12 @@ class Release(BaseModel):
     """Alembic revision after contract."""
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.version.split("."))
+
+    @property
     def major(self) -> int:
-        return int(self.version.split(".")[0])
+        return self.numbers[0]
 
     @property
     def heads(self) -> Heads:
@@ -66,7 +70,7 @@ class Catalogue(BaseModel):
         Source: OpenStack release cadence (SLURP); Glance supports no other jump, and a skipped data migration
         loses data at contract.
         """
-        if new.major < old.major:
+        if new.numbers < old.numbers:
             return f"{new.version} is older than {old.version}"
         if new.major - old.major <= 1:
             return None

@@ -15,6 +15,7 @@ from typing import Any
 from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.errors import UnreachableError, VerifyError
 from rolling_upgrade.fleet.inventory import Balancer
+from rolling_upgrade.hooks.connections import usable
 
 TIMEOUT_SECONDS = 5.0
 DRAIN_BITS = 0x08 | 0x10
@@ -41,10 +42,11 @@ class BalancerHook:
         """From the Airflow connection that the fleet file names: host and port, or ``{"socket": path}`` as extra."""
         from airflow.sdk import BaseHook
 
-        connection = BaseHook.get_connection(balancer.connection)
-        extra: dict[str, Any] = connection.extra_dejson
-        path = extra.get("socket")
-        return cls(balancer, str(path) if path else (str(connection.host), int(connection.port or 0)))
+        with usable(balancer.connection):
+            connection = BaseHook.get_connection(balancer.connection)
+            extra: dict[str, Any] = connection.extra_dejson
+            path = extra.get("socket")
+            return cls(balancer, str(path) if path else (str(connection.host), int(connection.port or 0)))
 
     @property
     def name(self) -> str:
@@ -130,7 +132,7 @@ class BalancerHook:
         return UnreachableError(
             f"balancer {self.name} cannot be asked: {why}.",
             expected="an answer from every balancer, before and while a node is out.",
-            safe="no state was changed by this question.",
+            safe="a question changes no state; a change that got no answer is looked at again by the next try.",
             next_step="bring the balancer or its runtime socket back, then clear this task.",
         )
 

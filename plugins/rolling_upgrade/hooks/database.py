@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.inventory import Database
+from rolling_upgrade.hooks.connections import usable
 from rolling_upgrade.services.configuration import ServiceLogin
 
 
@@ -15,7 +16,9 @@ class DatabaseHook:
 
         self.database = database
         # Statements are not logged: the steps say what they found in their own words.
-        self._mysql = MySqlHook(mysql_conn_id=database.connection, log_sql=False)
+        with usable(database.connection):
+            self._mysql = MySqlHook(mysql_conn_id=database.connection, log_sql=False)
+            self._mysql.get_connection(database.connection)
 
     @classmethod
     def of_service(cls, database: Database) -> DatabaseHook:
@@ -78,7 +81,8 @@ def service_login(database: Database) -> ServiceLogin:
     """How the service itself logs in, from the connection that the fleet file names."""
     from airflow.sdk import BaseHook
 
-    connection = BaseHook.get_connection(database.service_connection)
+    with usable(database.service_connection):
+        connection = BaseHook.get_connection(database.service_connection)
     return ServiceLogin(
         login=str(connection.login),
         password=str(connection.password),

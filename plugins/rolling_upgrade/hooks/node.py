@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from rolling_upgrade.decisions.proof import NodeView
 from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
 from rolling_upgrade.fleet.inventory import Node
+from rolling_upgrade.hooks.connections import usable
 from rolling_upgrade.services.profile import ServiceProfile
 
 if TYPE_CHECKING:
@@ -60,10 +61,9 @@ class NodeHook:
         # Its transport thread prints a traceback for each refused connection; the error raised here says it once.
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         # One attempt: a step that cannot reach its node says so at once, and a sensor asks again by itself.
-        return cls(
-            node,
-            SSHHook(ssh_conn_id=node.ssh_connection, conn_timeout=CONNECT_SECONDS, conn_retry_attempts=1),
-        )
+        with usable(node.ssh_connection):
+            ssh = SSHHook(ssh_conn_id=node.ssh_connection, conn_timeout=CONNECT_SECONDS, conn_retry_attempts=1)
+        return cls(node, ssh)
 
     @contextmanager
     def connected(self) -> Iterator[NodeHook]:
@@ -138,8 +138,18 @@ class NodeHook:
     def observe(self, profile: ServiceProfile) -> NodeView:
         """What the service does on the node now. Raises UnreachableError or VerifyError."""
         probe = files("rolling_upgrade.services").joinpath("node_probe.py").read_bytes()
-        command = ["python3", "-I", "-", profile.unit, str(profile.port), profile.root]
-        return NodeView.from_dict(json.loads(self.must_run(command, sudo="root", stdin=probe)))
+        command = ["python3", "-I", "-", profile.unit, str(profile.port), profile.root, profile.name]
+        said = self.must_run(command, sudo="root", stdin=probe)
+        try:
+            # The last line: a login may print a banner before.
+            return NodeView.from_dict(json.loads(said.strip().rpartition("\n")[2]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise VerifyError(
+                f"{self.node.name} answered the question for its processes with {said[-200:]!r}.",
+                expected="one line of JSON.",
+                safe="the question changes nothing; an answer that cannot be read proves nothing.",
+                next_step="see what `sudo -n python3 -I -c 'print(1)'` prints there besides, then clear this task.",
+            ) from error
 
     def established(self, port: int) -> int:
         """Established TCP connections on the service's port."""

@@ -7,7 +7,8 @@ or Airflow cuts nothing: the next try finds the unit and attaches to it.
 from __future__ import annotations
 
 from rolling_upgrade.decisions.phases import Phase, SchemaState, UnitState
-from rolling_upgrade.errors import VerifyError
+from rolling_upgrade.errors import PrecheckError, VerifyError
+from rolling_upgrade.fleet.inventory import Fleet
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.services.profile import ServiceProfile
 
@@ -54,6 +55,28 @@ class RemotePhase:
         return self._node.must_run(
             ["journalctl", "--no-pager", "-o", "cat", "-n", str(lines), "-u", self.unit], sudo="root"
         )
+
+
+def refuse_running_phase(fleet: Fleet, profile: ServiceProfile, *, besides: str | None = None) -> None:
+    """Raise PrecheckError while a phase runs on any node, and UnreachableError while one cannot be asked.
+
+    A unit's name keeps a phase from running twice on one node; this keeps it from running on another one as well,
+    after a run that was ended by hand for one. ``besides`` is a unit that may run.
+    """
+    pattern = f"{profile.name}-db-*.service"
+    for node in fleet.nodes:
+        shown = NodeHook.from_connection(node).must_run(
+            ["systemctl", "list-units", "--state=running", "--plain", "--no-legend", pattern]
+        )
+        running = [line.split()[0] for line in shown.splitlines() if line.strip()]
+        running = [unit for unit in running if unit != besides]
+        if running:
+            raise PrecheckError(
+                f"{', '.join(running)} is running on {node.name}.",
+                expected="no phase of the database at work anywhere.",
+                safe="it goes on by itself; this step has not begun.",
+                next_step=f"wait for its end (`systemctl status {running[0]}` on {node.name}), then clear this task.",
+            )
 
 
 def schema_state(node: NodeHook, profile: ServiceProfile, release: str) -> SchemaState:

@@ -16,7 +16,9 @@ from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.inventory import Fleet, load_named
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.dump import write_dump
+from rolling_upgrade.hooks.phase import refuse_running_phase
 from rolling_upgrade.operators.step import FleetOperator
+from rolling_upgrade.services.registry import profile_of
 
 
 class BackupDatabaseOperator(FleetOperator):
@@ -30,7 +32,10 @@ class BackupDatabaseOperator(FleetOperator):
         run = re.sub(r"[^A-Za-z0-9]+", "-", str(context["run_id"])).strip("-")
         path = Path(fleet.backup.directory) / f"{fleet.name}-{fleet.database.name}-{run}.sql.gz"
         try:
-            return self.say(_precheck(path) or _apply(fleet, path))
+            found = _precheck(path)
+            if not found:
+                refuse_running_phase(fleet, profile_of(fleet.service))
+            return self.say(found or _apply(fleet, path))
         except OSError as error:
             raise _failed(str(error)) from error
 

@@ -11,11 +11,12 @@ from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
-from rolling_upgrade.hooks.phase import RemotePhase
+from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 
 BACKUP_TASK = "backup_database"
 POLL_SECONDS = 0.5
+PHASE_SECONDS = 4 * 3600.0
 
 
 class DatabasePhaseOperator(NodeOperator):
@@ -36,6 +37,7 @@ class DatabasePhaseOperator(NodeOperator):
         if action is UnitAction.DONE:
             return record(f"nothing to {self.phase.value}: the schema is there already", changed=False)
         if action is not UnitAction.ATTACH:
+            refuse_running_phase(step.fleet, step.profile)
             self.precheck(step, context)
             if action is UnitAction.START_OVER:
                 self.log.info("an earlier try of %s ended; it is started again", remote.unit)
@@ -52,7 +54,15 @@ class DatabasePhaseOperator(NodeOperator):
         return heads.phase_is_done(self.phase, DatabaseHook(step.fleet.database).heads())
 
     def _wait(self, step: NodeStep, remote: RemotePhase) -> None:
+        deadline = time.monotonic() + PHASE_SECONDS
         while (state := remote.state()).running:
+            if time.monotonic() > deadline:
+                raise VerifyError(
+                    f"{remote.unit} still runs on {step.node.name} after {PHASE_SECONDS:.0f} s.",
+                    expected="its end.",
+                    safe="it goes on by itself; no later step has begun.",
+                    next_step="clear this task: it attaches to the running unit and waits again.",
+                )
             time.sleep(POLL_SECONDS)
         for line in remote.output().splitlines():
             self.log.info("%s", line)

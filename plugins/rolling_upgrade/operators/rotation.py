@@ -41,23 +41,33 @@ class TakeOutOperator(NodeOperator):
             )
         try:
             told = step.balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
-            if not is_out(server, names, step.balancers.views()):
-                raise VerifyError(
-                    f"{step.node.name} still takes new requests after drain was set on {', '.join(told)}.",
-                    expected="DRAIN on every balancer.",
-                    safe="the node serves; it was put back into rotation.",
-                    next_step="look at `show servers state` of the balancers, then clear this task.",
-                )
+            self._verify(step, told)
         except RollingUpgradeError:
             self._put_back(step, {view.balancer for view in views_of(server, views) if not view.rotation.is_out})
             raise
         return record(f"takes no new requests ({', '.join(told)})", changed=True)
+
+    def _verify(self, step: NodeStep, told: list[str]) -> None:
+        server, names = step.node.server_name, step.balancers.names
+        views = step.balancers.views()
+        # Asked again: another run may have taken another node out in the same moment. Then both put theirs back.
+        reasons = why_not_take_out(server, names, views, step.fleet.defaults.min_in_rotation)
+        if not is_out(server, names, views):
+            reasons.append("it still takes new requests")
+        if reasons:
+            raise VerifyError(
+                f"drain was set for {step.node.name} on {', '.join(told)}, and then: " + "; ".join(reasons) + ".",
+                expected="the node draining on every balancer, enough others UP, and no other node out.",
+                safe="nothing was cut; it is set ready again where it was before, as the log says.",
+                next_step="look at `show servers state` of the balancers, then clear this task.",
+            )
 
     def _put_back(self, step: NodeStep, was_in: set[str]) -> None:
         """As it was: what somebody else took out somewhere stays out there."""
         for hook in (hook for hook in step.balancers.hooks if hook.name in was_in):
             try:
                 hook.set_state(step.node.server_name, Admin.READY)
+                self.log.info("put back into rotation on %s", hook.name)
             except RollingUpgradeError as error:
                 self.log.error("could not be put back on %s: %s", hook.name, error.found)
 

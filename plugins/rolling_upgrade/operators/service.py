@@ -7,7 +7,7 @@ from typing import Any
 
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import why_not_proven, why_not_stopped
-from rolling_upgrade.decisions.rotation import Rotation
+from rolling_upgrade.decisions.rotation import Rotation, is_in, is_out, views_of
 from rolling_upgrade.errors import PrecheckError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
@@ -37,17 +37,17 @@ class StopOperator(NodeOperator):
             return record(f"runs {step.release} already: not stopped", changed=False)
         if not why_not_stopped(view):
             return record("is stopped already", changed=False)
-        busy = [
+        busy = [f"{view.established} connections are established on the node"] if view.established else []
+        # Asked last, right before the stop: in maintenance no balancer opens a connection to the node.
+        busy += [
             str(server)
             for server in step.balancers.views_of(step.node.server_name)
-            if not server.rotation.is_out or server.open_requests
+            if server.rotation is not Rotation.MAINTENANCE or server.open_requests
         ]
-        if view.established:
-            busy.append(f"{view.established} connections are established on the node")
         if busy:
             raise PrecheckError(
                 f"{step.node.name} is not drained: " + "; ".join(busy) + ".",
-                expected="out of rotation on every balancer and no connection on the node.",
+                expected="maintenance on every balancer, nothing open there, and no connection on the node.",
                 safe="the service was not stopped; no request was cut.",
                 next_step="clear this node from take_out on: the drain begins again.",
             )
@@ -102,7 +102,10 @@ class StartOperator(NodeOperator):
 
     def step(self, step: NodeStep, context: Any) -> Record:
         view = step.ssh.observe(step.profile)
-        if why_not_proven(view, step.release):
+        proven = not why_not_proven(view, step.release)
+        if proven and is_in(step.node.server_name, step.balancers.names, step.balancers.views()):
+            return record(f"runs {step.release} and is in rotation: passed over", changed=False)
+        if not proven:
             _refuse_too_early(step, context)
             if view.current != step.release:
                 raise PrecheckError(
@@ -111,18 +114,32 @@ class StartOperator(NodeOperator):
                     safe="the service was not started; the node is out of rotation.",
                     next_step="clear switch_release of this node.",
                 )
-            step.ssh.must_run(["systemctl", "reset-failed", step.profile.unit], sudo="root")
-            step.ssh.must_run(["systemctl", "start", step.profile.unit], sudo="root")
-            did = f"started on {step.release}"
-        else:
-            did = f"runs {step.release} already"
-        # Maintenance stops health checks; drain has them and still sends no request.
-        server = step.node.server_name
-        checked = step.balancers.set_where(server, Admin.DRAIN, lambda seen: seen.rotation is Rotation.MAINTENANCE)
-        for hook in step.balancers.hooks:
-            if hook.name in checked:
-                hook.forget_health(server)
-        return record(did, changed=bool(checked) or did.startswith("started"))
+        _let_check(step)
+        if proven:
+            return record(f"runs {step.release} already; the balancers check it anew", changed=False)
+        step.ssh.must_run(["systemctl", "reset-failed", step.profile.unit], sudo="root")
+        step.ssh.must_run(["systemctl", "start", step.profile.unit], sudo="root")
+        return record(f"started on {step.release}", changed=True)
+
+
+def _let_check(step: NodeStep) -> None:
+    """Have every balancer check the node without sending it requests, and forget what checks said before.
+
+    Before the start, and on every balancer: one that was restarted meanwhile has forgotten that the node is out,
+    and would send it requests as soon as it answers. Maintenance stops checks; drain has them.
+    """
+    server = step.node.server_name
+    for hook in step.balancers.hooks:
+        hook.set_state(server, Admin.DRAIN)
+        hook.forget_health(server)
+    views = step.balancers.views()
+    if not is_out(server, step.balancers.names, views):
+        raise VerifyError(
+            f"{step.node.name} is not out of rotation: " + "; ".join(map(str, views_of(server, views))) + ".",
+            expected="drain on every balancer before the new release starts.",
+            safe="the service was not started.",
+            next_step="see who else changes the server's state on the balancers, then clear this task.",
+        )
 
 
 def _refuse_too_early(step: NodeStep, context: Any) -> None:

@@ -3,7 +3,7 @@
 The workflow sends this file over SSH to the node's own Python (3.7 or later, standard library only) and runs it as
 root: nothing has to be installed on a node, and one round trip tells everything at one moment. It changes nothing.
 
-Usage: python3 -I - UNIT PORT ROOT
+Usage: python3 -I - UNIT PORT ROOT SERVICE
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def _read(path: str) -> str:
         return ""  # the process has ended, or it is a kernel thread
 
 
-def _processes(unit: str, listeners: set[int], releases_dir: str) -> list[dict[str, object]]:
+def _processes(unit: str, listeners: set[int], releases_dir: str, service: str) -> list[dict[str, object]]:
+    # A program of the service from elsewhere, as a distribution's package, is no release that could be proven.
+    by_name = re.compile(rf"(^|.*/){re.escape(service)}-[a-z][a-z-]*$")
     pattern = re.compile(re.escape(releases_dir) + r"/([A-Za-z0-9_.-]+)/")
     in_unit_pattern = re.compile(rf"/{re.escape(unit)}(/|$)", re.M)
     found: list[dict[str, object]] = []
@@ -49,12 +51,14 @@ def _processes(unit: str, listeners: set[int], releases_dir: str) -> list[dict[s
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         base = "/proc/" + entry
-        command = _read(base + "/cmdline").replace("\0", " ").strip()
+        words = _read(base + "/cmdline").split("\0")
+        command = " ".join(words).strip()
+        named = any(by_name.match(word) for word in words[:3])
         # /proc/PID/exe is the system's Python for every release; only what is mapped and named tells them apart.
         releases = set(pattern.findall(command)) | set(pattern.findall(_read(base + "/maps")))
         in_unit = bool(in_unit_pattern.search(_read(base + "/cgroup")))
         listens = int(entry) in listeners
-        if not (releases or in_unit or listens) or not os.path.exists(base):
+        if not (releases or in_unit or listens or named) or not os.path.exists(base):
             continue
         found.append(
             {
@@ -68,7 +72,7 @@ def _processes(unit: str, listeners: set[int], releases_dir: str) -> list[dict[s
     return found
 
 
-def main(unit: str, port: int, root: str) -> None:
+def main(unit: str, port: int, root: str, service: str) -> None:
     releases_dir = root + "/releases"
     shown = _unit(unit)
     current = os.path.join(root, "current")
@@ -84,11 +88,11 @@ def main(unit: str, port: int, root: str) -> None:
                     name for name in names if os.path.exists(os.path.join(releases_dir, name, ".complete"))
                 ),
                 "established": _established(port),
-                "processes": _processes(unit, _listeners(port), releases_dir),
+                "processes": _processes(unit, _listeners(port), releases_dir, service),
             }
         )
     )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4])

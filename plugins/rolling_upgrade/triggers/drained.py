@@ -6,8 +6,8 @@ from typing import Any
 
 from rolling_upgrade.decisions.drain import DrainAction, is_quiet, next_action
 from rolling_upgrade.decisions.proof import why_not_proven
-from rolling_upgrade.decisions.rotation import Rotation, ServerView
-from rolling_upgrade.errors import VerifyError
+from rolling_upgrade.decisions.rotation import Rotation, ServerView, why_not_take_out
+from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.hooks.balancers import Balancers
@@ -45,35 +45,64 @@ class DrainedTrigger(WaitTrigger):
                 )
         else:
             self._established.clear()
-            if progress.action is DrainAction.DRAIN_AGAIN:
-                self.say(f"{', '.join(progress.lost_on)} lost the drain; it is set again")
-                balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
-            elif progress.action is DrainAction.ENTER_MAINTENANCE:
-                balancers.set_where(server, Admin.MAINT, lambda view: view.rotation is not Rotation.MAINTENANCE)
         if wait.elapsed > wait.plan.drain_timeout_seconds:
-            self._put_back(wait, balancers, views)
+            raise _not_drained(wait, views, self._established)
+        if progress.action is DrainAction.DRAIN_AGAIN:
+            self._drain_again(wait, balancers, progress.lost_on)
+        elif progress.action is DrainAction.ENTER_MAINTENANCE:
+            balancers.set_where(server, Admin.MAINT, lambda view: view.rotation is not Rotation.MAINTENANCE)
         return None
 
     def gives_up(self, wait: Wait) -> bool:
         return wait.elapsed > wait.plan.drain_timeout_seconds
+
+    def settle(self, wait: Wait) -> str:
+        """Put the node back on every balancer that can be told: its service was not stopped."""
+        server, back, not_back = wait.node.server_name, [], []
+        for hook in Balancers.from_connections(wait.fleet).hooks:
+            try:
+                hook.set_state(server, Admin.READY)
+                back.append(hook.name)
+            except RollingUpgradeError as error:
+                not_back.append(f"{hook.name} ({error.found})")
+        parts = [f"put back into rotation on {', '.join(back)}"] if back else []
+        parts += [f"NOT put back on {'; '.join(not_back)}: set it ready there by hand"] if not_back else []
+        return f"{wait.node.name} still runs and was {', '.join(parts)}"
 
     def _note(self, wait: Wait, open_requests: int, views: list[ServerView]) -> None:
         if not self._history or self._history[-1][1] != open_requests:
             self._history.append((round(wait.elapsed, 1), open_requests))
             self.say(f"{open_requests} requests open: " + "; ".join(map(str, views)))
 
-    def _put_back(self, wait: Wait, balancers: Balancers, views: list[ServerView]) -> None:
-        sockets = NodeHook.from_connection(wait.node).established(wait.profile.port)
-        balancers.set_where(wait.node.server_name, Admin.READY, lambda view: view.rotation is not Rotation.IN)
-        raise VerifyError(
-            f"{wait.node.name} is not drained after {wait.plan.drain_timeout_seconds} s: "
-            + "; ".join(map(str, views))
-            + f"; {sockets} connections on the node.",
-            expected="no open request on any balancer and no connection on the node.",
-            safe="nothing was cut; the node is back in rotation on the old release.",
-            next_step="wait for the transfers to end, or trigger with a longer drain timeout; then clear this node "
-            "from take_out on.",
-        )
+    def _drain_again(self, wait: Wait, balancers: Balancers, lost_on: tuple[str, ...]) -> None:
+        """Set a lost drain again; a node that is back in rotation may only leave as any node may."""
+        server = wait.node.server_name
+        least = wait.fleet.defaults.min_in_rotation
+        reasons = why_not_take_out(server, balancers.names, balancers.views(), least)
+        if reasons:
+            raise PrecheckError(
+                f"{wait.node.name} lost its drain on {', '.join(lost_on)}, and must not leave now: "
+                + "; ".join(reasons)
+                + ".",
+                expected="enough servers UP on every balancer without it, and no other node out.",
+                safe="nothing was cut.",
+                next_step="bring the servers that are named back UP, then clear take_out of this node.",
+            )
+        self.say(f"{', '.join(lost_on)} lost the drain; it is set again")
+        balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
+
+
+def _not_drained(wait: Wait, views: list[ServerView], established: list[int]) -> VerifyError:
+    sockets = f"; {established[-1]} connections on the node" if established else ""
+    return VerifyError(
+        f"{wait.node.name} is not drained after {wait.plan.drain_timeout_seconds} s: "
+        + "; ".join(map(str, views))
+        + f"{sockets}.",
+        expected="no open request on any balancer and no connection on the node.",
+        safe="nothing was cut.",
+        next_step="wait for the transfers to end, or trigger with a longer drain timeout; then clear take_out of this "
+        "node.",
+    )
 
 
 def _passed_over(wait: Wait) -> bool:

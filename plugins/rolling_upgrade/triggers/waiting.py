@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -21,6 +22,9 @@ from rolling_upgrade.evidence.record import Record
 from rolling_upgrade.fleet.inventory import Fleet, Node, load_named
 from rolling_upgrade.services.profile import ServiceProfile
 from rolling_upgrade.services.registry import profile_of
+
+SILENCE_SECONDS = 300.0
+"""How long something may be silent without a break before a wait ends and a person is told."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class WaitTrigger(BaseTrigger):
         self.fleet = fleet
         self.nodes_from = nodes_from
         self._said = ""
+        self._silent_since: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         cls = type(self)
@@ -70,17 +75,24 @@ class WaitTrigger(BaseTrigger):
         """Look once. A record ends the wait well, Skip skips the task, None polls again; an error fails the task."""
         raise NotImplementedError
 
+    def settle(self, wait: Wait) -> str:
+        """Leave things safe after a failure; returns what was done, or nothing. Must not raise RollingUpgradeError."""
+        return ""
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        wait: Wait | None = None
         try:
             wait = await self._begin()
-            while True:
-                outcome = await self._poll(wait)
-                if outcome is not None:
-                    break
+            while (outcome := await self._poll(wait)) is None:
                 await asyncio.sleep(self.poll_seconds)
-        except RollingUpgradeError as error:
-            self.log.error("%s", error)
-            yield TaskFailedEvent(xcoms={"failure": str(error)})
+        except Exception as error:
+            # Whatever it is: a trigger that raises would leave the task to a worker, which knows nothing of this wait.
+            if not isinstance(error, RollingUpgradeError):
+                self.log.exception("an error that this wait does not know")
+            settled = await self._settle(wait) if wait else ""
+            message = "\n".join(filter(None, [str(error) or type(error).__name__, settled]))
+            self.log.error("%s", message)
+            yield TaskFailedEvent(xcoms={"failure": message})
             return
         if isinstance(outcome, Skip):
             self.log.info("%s", outcome.why)
@@ -97,16 +109,33 @@ class WaitTrigger(BaseTrigger):
 
     async def _poll(self, wait: Wait) -> Record | Skip | None:
         try:
-            return await sync_to_async(self.poll, thread_sensitive=False)(wait)
+            outcome = await sync_to_async(self.poll, thread_sensitive=False)(wait)
         except UnreachableError as error:
-            if self.gives_up(wait):
+            self._silent_since = self._silent_since or time.monotonic()
+            if time.monotonic() - self._silent_since > SILENCE_SECONDS or self.gives_up(wait):
                 raise
             self.say(f"still waiting: {error.found}")
             return None
+        self._silent_since = None
+        return outcome
 
     def gives_up(self, wait: Wait) -> bool:
-        """Whether something that cannot be asked ends the wait now, rather than being asked again."""
+        """Whether something that cannot be asked ends the wait now, and not only after SILENCE_SECONDS."""
         return False
+
+    async def _settle(self, wait: Wait) -> str:
+        """Settle, unless somebody has cleared or marked the task meanwhile: then it is no longer this one's to do."""
+        if not await self._is_still_mine():
+            return ""
+        return await sync_to_async(self.settle, thread_sensitive=False)(wait)
+
+    async def _is_still_mine(self) -> bool:
+        ti: Any = self.task_instance
+        answer = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id]
+        )
+        key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+        return bool(answer.get(ti.run_id, {}).get(key) == "deferred")
 
     async def _begin(self) -> Wait:
         ti: Any = self.task_instance

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,13 +70,20 @@ def test_what_follows_the_nodes_runs_only_when_none_has_failed(dag: Any) -> None
 
 
 def test_waits_start_in_the_triggerer(dag: Any) -> None:
-    waits = ["drained", "healthy", "soak"]
-    for task_id in [
-        *(f"remaining_nodes.{wait}" for wait in ["turn", *waits]),
-        "migration_complete",
-        "no_old_services",
-    ]:
-        assert dag.get_task(task_id).start_from_trigger is True, task_id
+    waits = {"turn", "drained", "healthy", "soak", "migration_complete", "no_old_services"}
+    for task_id in dag.task_ids:
+        assert dag.get_task(task_id).start_from_trigger is (task_id.rpartition(".")[2] in waits), task_id
+
+
+def test_a_fleet_file_that_is_wrong_takes_no_other_fleet_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    shutil.copy("include/fleets/lab.yaml", tmp_path / "z.yaml")
+    (tmp_path / "a.yaml").write_text("name: 'half")
+    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path))
+    with pytest.warns(UserWarning, match=r"a\.yaml cannot be used"):
+        bag = DagBag("dags/glance_rolling_upgrade.py")
+    assert set(bag.dags) == {"glance_rolling_upgrade_lab"}
 
 
 def test_one_run_at_a_time(dag: Any) -> None:

@@ -28,8 +28,9 @@ def test_a_failed_cleared_or_running_node_holds_those_behind_it() -> None:
         assert unfinished_before(2, states("success", state), LAST) == [1]
 
 
-def test_finished_and_passed_over_nodes_let_the_next_begin() -> None:
-    assert unfinished_before(2, states("success", "skipped"), LAST) == []
+def test_only_nodes_that_have_finished_let_the_next_begin() -> None:
+    assert unfinished_before(2, states("success", "success"), LAST) == []
+    assert unfinished_before(2, states("success", "skipped"), LAST) == [1]
 
 
 @given(st.lists(st.sampled_from(["success", "failed", "running", None]), max_size=60), st.integers(0, 60))

@@ -20,13 +20,15 @@ def test_times_run_from_the_drain_that_was_set() -> None:
 
 
 def test_a_node_passed_over_was_never_out() -> None:
-    still = {"changed": False, "at": BACK["at"]}
+    still = {"changed": False, "at": BACK["at"], "passed_over": True}
     report = node_report(NodeRecords("node1", still, still, still), "28.1.0")
     assert (report["out_of_rotation_s"], report["drain_s"]) == (0.0, 0.0)
 
 
-def test_a_step_that_left_no_record_gives_no_time() -> None:
-    assert node_report(NodeRecords("node1", None, None, BACK), None)["out_of_rotation_s"] == 0.0
+def test_a_time_that_is_not_on_record_is_not_made_up() -> None:
+    again = {"changed": False, "at": DRAINED["at"]}
+    for take_out in (None, again):
+        assert node_report(NodeRecords("node1", take_out, None, BACK), None)["out_of_rotation_s"] is None
 
 
 def test_a_record_says_when_and_whether_it_changed_anything() -> None:
