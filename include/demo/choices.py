@@ -9,6 +9,7 @@ from typing import Mapping  # noqa: UP035  (may be read by a python3 older than 
 
 MIN_NODES = 2
 MAX_NODES = 8
+_NO = frozenset({"", "0", "false", "no"})
 UNTOUCHED = "Nothing was changed."
 
 
@@ -35,7 +36,7 @@ def read(environment: Mapping[str, str], releases: Path) -> Choices:
         nodes=_nodes(environment.get("DEMO_NODES", "") or "3"),
         from_release=_release("DEMO_FROM", environment.get("DEMO_FROM", "") or "26.1.0", releases),
         to_release=_release("DEMO_TO", environment.get("DEMO_TO", "") or "28.1.0", releases),
-        leave_at_end=_truth(environment, "DEMO_EXIT") or _truth(environment, "CI"),
+        leave_at_end=_truth(environment, "DEMO_EXIT") or _is_build_server(environment),
     )
     if _numbers(choices.from_release) >= _numbers(choices.to_release):
         raise BadChoiceError(
@@ -67,11 +68,16 @@ def _release(name: str, text: str, releases: Path) -> str:
 
 def _truth(environment: Mapping[str, str], name: str) -> bool:
     text = environment.get(name, "").strip().lower()
-    if text in {"", "0", "false", "no"}:
+    if text in _NO:
         return False
     if text in {"1", "true", "yes"}:
         return True
     raise BadChoiceError(f"{name} is {text!r}; expected 1, true, yes, 0, false, no or nothing. {UNTOUCHED}")
+
+
+def _is_build_server(environment: Mapping[str, str]) -> bool:
+    """CI is set by others, each in its own way: some to the server's name."""
+    return environment.get("CI", "").strip().lower() not in _NO
 
 
 def _numbers(version: str) -> tuple[int, ...]:

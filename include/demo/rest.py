@@ -10,6 +10,8 @@ import requests
 
 TIMEOUT_SECONDS = 30.0
 PAGE = 100
+SECRET_PATHS = ("/api/v2/connections", "/auth/")
+"""To these passwords are sent."""
 FINISHED_RUN_STATES = frozenset({"success", "failed"})
 
 
@@ -52,7 +54,12 @@ class AirflowApi:
         result = self.call("PATCH", "/connections", json={"actions": [action]})
         errors = (result.get("create") or {}).get("errors") or []
         if errors:
-            raise AirflowError(f"Airflow refused connections: {errors}. No run was started.")
+            # Their texts may repeat what was sent, and with it a password.
+            states = sorted({str(one.get("status_code")) for one in errors if isinstance(one, dict)})
+            raise AirflowError(
+                f"Airflow refused {len(errors)} of {len(entities)} connections, with status "
+                f"{', '.join(states) or 'unknown'}. No run was started. Its api-server.log may tell why."
+            )
 
     def import_errors(self) -> list[str]:
         """What keeps DAG files from being loaded: file and traceback."""
@@ -152,8 +159,11 @@ class AirflowApi:
     def _json(answer: requests.Response) -> dict[str, Any]:
         if not answer.ok:
             request = answer.request
+            # An answer that refuses what was sent may repeat it, and with it a password.
+            secret = request.path_url.startswith(SECRET_PATHS)
+            said = "what it said is not shown, as it may hold passwords" if secret else answer.text[:2000]
             raise AirflowError(
-                f"Airflow answered {answer.status_code} to {request.method} {request.path_url}: {answer.text[:2000]}",
+                f"Airflow answered {answer.status_code} to {request.method} {request.path_url}: {said}",
                 answer.status_code,
             )
         return dict(answer.json()) if answer.content else {}

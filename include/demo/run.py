@@ -194,7 +194,7 @@ def _load(outcome: Outcome, console: Console) -> Iterator[None]:
 def _conclude(chosen: Choices, outcome: Outcome, console: Console) -> list[str]:
     """Write and print the summary; returns why it is no success."""
     numbers = summary.build(outcome.report, outcome.load)
-    reasons = summary.why_not(outcome.run_state, numbers, chosen.to_release, chosen.nodes)
+    reasons = summary.why_not(outcome.run_state, numbers, outcome.load, chosen.to_release, chosen.nodes)
     summary.write(numbers, SUMMARY)
     summary.show(numbers, reasons, Path(os.path.relpath(SUMMARY)), console)
     return reasons

@@ -28,13 +28,18 @@ def build(report: Mapping[str, Any] | None, load: Mapping[str, Any] | None) -> d
     }
 
 
-def why_not(run_state: str | None, summary: Mapping[str, Any], to_release: str, nodes: int) -> list[str]:
+def why_not(
+    run_state: str | None,
+    summary: Mapping[str, Any],
+    load: Mapping[str, Any] | None,
+    to_release: str,
+    nodes: int,
+) -> list[str]:
     """Reasons why this demo is no success; empty when it is. What is unknown counts as wrong."""
     reasons = []
     if run_state != "success":
         reasons.append(f"the run ended as {run_state or 'unknown'}, expected success")
-    if summary["requests"] in (None, 0):
-        reasons.append("the load counted no request, so that it proves nothing")
+    reasons += faults_of_load(load)
     if summary["failed_requests"] != 0:
         reasons.append(f"failed requests: {_known(summary['failed_requests'])}, expected 0")
     if summary["images_left_wrong"] != 0:
@@ -45,6 +50,24 @@ def why_not(run_state: str | None, summary: Mapping[str, Any], to_release: str, 
         proven = [one["name"] for one in summary["nodes"] if _proven(one, to_release)]
         if len(proven) != nodes:
             reasons.append(f"proven on {to_release}: {', '.join(proven) or 'none'}, expected {nodes} nodes")
+    return reasons
+
+
+def faults_of_load(load: Mapping[str, Any] | None) -> list[str]:
+    """Why the load's result says nothing of the service: a load that did not work to its end saw no failure either."""
+    if load is None:
+        return ["there is no result of the load, so that nothing is known of any request"]
+    reasons = []
+    if not load.get("requests"):
+        reasons.append("the load counted no request, so that it proves nothing")
+    if load.get("ended_by_itself") is not True:
+        reasons.append("the load did not end by itself: it was killed, and saw nothing from then on")
+    if load.get("fault_of_the_load"):
+        reasons.append(f"the load itself broke: {str(load['fault_of_the_load']).strip().splitlines()[-1]}")
+    if (load.get("audit") or {}).get("complete") is not True:
+        reasons.append("the look at the load's images did not come to its end")
+    if load.get("images_unfinished") != 0:
+        reasons.append(f"images the load left unfinished: {_known(load.get('images_unfinished'))}, expected 0")
     return reasons
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import pytest
@@ -82,6 +83,11 @@ def upgrade(airflow: RunningAirflow) -> Upgrade:
 
 
 def test_no_request_failed_and_every_image_is_as_it_should_be(upgrade: Upgrade) -> None:
+    # A load that was killed or broke saw no failure, because it saw nothing.
+    assert upgrade.load["ended_by_itself"] is True
+    assert upgrade.load["fault_of_the_load"] is None
+    assert upgrade.load["audit"]["complete"] is True
+    assert upgrade.load["images_unfinished"] == 0
     assert upgrade.load["requests"] > 300
     assert upgrade.load["failed_requests"] == 0, upgrade.load["failures"]
     assert upgrade.load["images_left_wrong"] == []
@@ -144,7 +150,10 @@ def test_the_new_nodes_own_clock_tells_the_same_order(upgrade: Upgrade) -> None:
 
 def test_never_was_more_than_one_node_out(upgrade: Upgrade) -> None:
     samples = upgrade.sampler.samples
+    gaps = upgrade.sampler.gaps()
     assert len(samples) >= 2 * upgrade.report["duration_s"] * 0.9, "too few samples to say"
+    assert median(gaps) <= 0.5
+    assert max(gaps) <= 2.0, "a node might have been out in between, unseen"
     assert {count for _, _, count in samples} == {3}
     assert max(len(out) for _, out, _ in samples) == 1
     assert frozenset().union(*(out for _, out, _ in samples)) == set(NODES)

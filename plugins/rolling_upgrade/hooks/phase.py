@@ -57,19 +57,19 @@ class RemotePhase:
         )
 
 
-def refuse_running_phase(fleet: Fleet, profile: ServiceProfile, *, besides: str | None = None) -> None:
+def refuse_running_phase(fleet: Fleet, profile: ServiceProfile) -> None:
     """Raise PrecheckError while a phase runs on any node, and UnreachableError while one cannot be asked.
 
     A unit's name keeps a phase from running twice on one node; this keeps it from running on another one as well,
-    after a run that was ended by hand for one. ``besides`` is a unit that may run.
+    after a run that was ended by hand for one.
     """
     pattern = f"{profile.name}-db-*.service"
     for node in fleet.nodes:
         shown = NodeHook.from_connection(node).must_run(
             ["systemctl", "list-units", "--state=running", "--plain", "--no-legend", pattern]
         )
-        running = [line.split()[0] for line in shown.splitlines() if line.strip()]
-        running = [unit for unit in running if unit != besides]
+        units = [line.split()[0] for line in shown.splitlines() if line.strip()]
+        running = [unit for unit in units if unit.startswith(f"{profile.name}-db-")]
         if running:
             raise PrecheckError(
                 f"{', '.join(running)} is running on {node.name}.",

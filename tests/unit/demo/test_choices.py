@@ -31,6 +31,15 @@ def test_another_pair_and_size(releases: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "leaves"),
+    [("true", True), ("1", True), ("woodpecker", True), ("True", True), ("off", True)]
+    + [(value, False) for value in ("", " ", "0", "false", "FALSE", "no")],
+)
+def test_a_build_server_may_name_itself(value: str, leaves: bool, releases: Path) -> None:
+    assert choices.read({"CI": value}, releases).leave_at_end is leaves
+
+
+@pytest.mark.parametrize(
     ("env", "wanted"),
     [
         ({"DEMO_NODES": "1"}, "at least 2 nodes"),

@@ -18,6 +18,7 @@ INSTANCES = [{"task_id": f"t{i}", "map_index": -1, "state": "success"} for i in 
 
 class Handler(BaseHTTPRequestHandler):
     token = "first"
+    refusal: tuple[int, dict[str, Any]] | None = None
     seen: list[tuple[str, str, Any]] = []  # noqa: RUF012 - one list for all, emptied by the fixture
 
     def _any(self) -> None:
@@ -47,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith("/dagRuns"):
             return 200, {"dag_run_id": "manual__1", "state": "queued"}
         if path == "/api/v2/connections":
+            if Handler.refusal:
+                return Handler.refusal[0], Handler.refusal[1] | {"input": body}
             return 200, {"create": {"success": ["lab_node1"], "errors": []}}
         if path.endswith("/logs/1"):
             return 200, {
@@ -66,6 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 def url() -> Iterator[str]:
     Handler.seen.clear()
     Handler.token = "first"
+    Handler.refusal = None
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -123,6 +127,22 @@ def test_extra_goes_as_text_and_absent_fields_do_not_go(api: AirflowApi) -> None
     api.put_connections({"lab_node1": {"conn_type": "ssh", "host": "h", "schema": None, "extra": {"a": 1}}})
     entity = Handler.seen[-1][2]["actions"][0]["entities"][0]
     assert entity == {"connection_id": "lab_node1", "conn_type": "ssh", "host": "h", "extra": '{"a": 1}'}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ((422, {"detail": [{"msg": "bad", "input": {"password": "sesame"}}]}), "422 to PATCH /api/v2/connections"),
+        ((200, {"create": {"errors": [{"error": "not sesame", "status_code": 409}]}}), "refused 1 of 1.*409"),
+    ],
+)
+def test_refused_connections_are_told_without_their_passwords(
+    api: AirflowApi, refusal: tuple[int, dict[str, Any]], told: str
+) -> None:
+    Handler.refusal = refusal
+    with pytest.raises(AirflowError, match=told) as refused:
+        api.put_connections({"lab_node1": {"conn_type": "ssh", "password": "sesame"}})
+    assert "sesame" not in str(refused.value)
 
 
 def test_a_log_reads_as_text(api: AirflowApi) -> None:

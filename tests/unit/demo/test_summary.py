@@ -23,7 +23,16 @@ REPORT: dict[str, Any] = {
         {"name": f"node{i}", "release_proven": "28.1.0", "out_of_rotation_s": 20.0, "drain_s": 9.0} for i in (1, 2)
     ],
 }
-LOAD: dict[str, Any] = {"requests": 900, "failed_requests": 0, "images_left_wrong": [], "run": "x"}
+LOAD: dict[str, Any] = {
+    "run": "x",
+    "requests": 900,
+    "failed_requests": 0,
+    "images_left_wrong": [],
+    "images_unfinished": 0,
+    "ended_by_itself": True,
+    "fault_of_the_load": None,
+    "audit": {"complete": True, "images_checked": 40, "bytes_read": 1},
+}
 
 
 def test_the_keys_are_those_promised() -> None:
@@ -41,7 +50,7 @@ def test_the_keys_are_those_promised() -> None:
 
 
 def test_a_good_run_is_a_success() -> None:
-    assert summary.why_not("success", summary.build(REPORT, LOAD), "28.1.0", 2) == []
+    assert summary.why_not("success", summary.build(REPORT, LOAD), LOAD, "28.1.0", 2) == []
 
 
 @pytest.mark.parametrize(
@@ -54,6 +63,14 @@ def test_a_good_run_is_a_success() -> None:
         ({}, {"images_left_wrong": [{"image": "x"}]}, "success", "images left wrong: 1"),
         ({}, {"images_left_wrong": None}, "success", "images left wrong: unknown"),
         ({}, {"requests": 0}, "success", "counted no request"),
+        ({}, {"requests": None}, "success", "counted no request"),
+        ({}, {"ended_by_itself": False}, "success", "did not end by itself"),
+        ({}, {"ended_by_itself": None}, "success", "did not end by itself"),
+        ({}, {"fault_of_the_load": "Traceback:\nKeyError: 'x'\n"}, "success", "the load itself broke: KeyError: 'x'"),
+        ({}, {"audit": {"complete": False}}, "success", "did not come to its end"),
+        ({}, {"audit": None}, "success", "did not come to its end"),
+        ({}, {"images_unfinished": 2}, "success", "left unfinished: 2"),
+        ({}, {"images_unfinished": None}, "success", "left unfinished: unknown"),
         ({"db_check": 5}, {}, "success", "db check gave 5"),
         ({"db_check": None}, {}, "success", "db check gave unknown"),
         ({"nodes": REPORT["nodes"][:1]}, {}, "success", "proven on 28.1.0: node1"),
@@ -63,13 +80,26 @@ def test_a_good_run_is_a_success() -> None:
 def test_what_is_wrong_or_unknown_is_told(
     report: dict[str, Any], load: dict[str, Any], state: str | None, wanted: str
 ) -> None:
-    numbers = summary.build(REPORT | report, LOAD | load)
-    assert wanted in " | ".join(summary.why_not(state, numbers, "28.1.0", 2))
+    found = LOAD | load
+    numbers = summary.build(REPORT | report, found)
+    assert wanted in " | ".join(summary.why_not(state, numbers, found, "28.1.0", 2))
+
+
+def test_a_killed_load_without_a_failed_request_is_no_success() -> None:
+    """What `load stop --json` prints after a kill: it saw no failure, because it saw nothing."""
+    killed = LOAD | {"ended_by_itself": False, "images_unfinished": 3}
+    reasons = summary.why_not("success", summary.build(REPORT, killed), killed, "28.1.0", 2)
+    assert len(reasons) == 2
+
+
+def test_without_any_result_of_the_load_there_is_no_success() -> None:
+    reasons = summary.why_not("success", summary.build(REPORT, None), None, "28.1.0", 2)
+    assert "no result of the load" in reasons[0]
 
 
 def test_nothing_at_all_still_makes_a_summary(tmp_path: Path) -> None:
     numbers = summary.build(None, None)
-    reasons = summary.why_not(None, numbers, "28.1.0", 3)
+    reasons = summary.why_not(None, numbers, None, "28.1.0", 3)
     path = tmp_path / "demo" / "summary.json"
     summary.write(numbers, path)
     assert json.loads(path.read_text())["nodes"] == []
