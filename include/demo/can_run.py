@@ -51,6 +51,7 @@ def main() -> int:
         return BAD_SETTING
     lacking = machine()
     if not lacking:
+        sys.stderr.write(doctor.unchecked())
         return CAN
     print(doctor.explain(lacking), file=sys.stderr)
     print("Nothing was changed. `make check` runs here all the same.", file=sys.stderr)

@@ -15,12 +15,12 @@ from typing import Any
 
 from rich.console import Console
 
-from include.demo import choices, lab, summary
+from include.demo import choices, lab, session, summary
 from include.demo.airflow_runner import AirflowNotReadyError, RunningAirflow, end_leftovers, running_airflow
 from include.demo.choices import Choices
 from include.demo.rest import AirflowError
 from include.demo.watch import HELD, SilentAirflowError, Watcher
-from include.lab import settings
+from include.lab import lifecycle, settings
 from rolling_upgrade.errors import RollingUpgradeError
 from rolling_upgrade.fleet import catalogue, inventory
 
@@ -60,7 +60,11 @@ def main() -> int:
         return BAD_SETTING
     signal.signal(signal.SIGTERM, _on_terminate)
     try:
-        return _demo(chosen, console)
+        with session.held("the demo"):
+            return _demo(chosen, console)
+    except session.SessionBusyError as error:
+        print(error, file=sys.stderr)
+        return session.BUSY
     except EXPECTED_ERRORS as error:
         console.print(f"The demo could not go on: {error}", markup=False, soft_wrap=True)
         return FAILURE
@@ -141,6 +145,9 @@ def _show_failures(airflow: RunningAirflow, run_id: str, console: Console) -> No
 def _running_lab(chosen: Choices, console: Console) -> Iterator[None]:
     """A fresh fleet on the old release; gone afterwards."""
     _say(console, f"Bringing up {chosen.nodes} fresh nodes on {chosen.from_release}, two balancers, a database")
+    if lifecycle.is_up(settings.from_environment()):
+        # No demo or test holds the session, so it is a person's, or what a killed demo has left.
+        _say(console, "A lab is up on this machine. It is made anew now: its nodes, database and images go")
     try:
         _end_leftovers()
         lab.run("reset", "--release", chosen.from_release, "--nodes", str(chosen.nodes), nodes=chosen.nodes)

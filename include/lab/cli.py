@@ -181,10 +181,7 @@ def execute(
     from include.lab import cgroups, groups
 
     groups.check_free(group)
-    if os.geteuid() != 0:
-        saved = privileges.save_environment()
-        sys.argv[2:2] = ["--environment-file", str(saved)]
-        privileges.need_root()
+    privileges.need_root_with_environment("--environment-file")
     environment = privileges.load_environment(environment_file) if environment_file else dict(os.environ)
     cgroups.move_self(group)
     environment.update(privileges.become_invoking_user())

@@ -17,6 +17,9 @@ from pathlib import Path
 from include.lab.errors import CANNOT_RUN, LabError
 from include.lab.settings import PROJECT_ROOT
 
+# Its own handlers keep the shell alive until the command has ended; children do not inherit them.
+_THEN_REMOVE = 'trap : INT TERM HUP; "$@"; status=$?; rm -f -- "$0"; exit "$status"'
+
 
 def invoking_user() -> tuple[int, int]:
     """User and group id of the person: those from before sudo, if sudo was used."""
@@ -42,6 +45,27 @@ def need_root() -> None:
     """Run this same command again through sudo unless it is root's already. Raises LabError without sudo."""
     if os.geteuid() == 0:
         return
+    _require_sudo()
+    sys.stdout.flush()
+    os.execvp("sudo", sudo_command(sys.argv[1:], dict(os.environ)))  # noqa: S606
+
+
+def need_root_with_environment(option: str) -> None:
+    """As ``need_root``, with this process's environment in a file, which goes along as ``option FILE``.
+
+    ``load_environment`` removes the file; where sudo refuses, this does. Raises LabError without sudo.
+    """
+    if os.geteuid() == 0:
+        return
+    _require_sudo()
+    saved = save_environment()
+    name, *others = sys.argv[1:]
+    through_sudo = sudo_command([name, option, str(saved), *others], dict(os.environ))
+    sys.stdout.flush()
+    os.execvp("sh", ["sh", "-c", _THEN_REMOVE, str(saved), *through_sudo])  # noqa: S606
+
+
+def _require_sudo() -> None:
     if shutil.which("sudo") is None:
         raise LabError(
             f"this needs root, and it runs as user id {os.geteuid()} without sudo on the machine.",
@@ -50,8 +74,6 @@ def need_root() -> None:
             next_step="run it as root, or install sudo.",
             exit_code=CANNOT_RUN,
         )
-    sys.stdout.flush()
-    os.execvp("sudo", sudo_command(sys.argv[1:], dict(os.environ)))  # noqa: S606
 
 
 def save_environment() -> Path:

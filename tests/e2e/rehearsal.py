@@ -64,7 +64,9 @@ class Sampler:
 
     def gaps(self) -> list[float]:
         """Seconds between two samples, and from the beginning to the first and from the last to the end."""
-        return [after - before for before, after in pairwise([self._began, *(at for at, _, _ in self.samples), self._ended])]
+        return [
+            after - before for before, after in pairwise([self._began, *(at for at, _, _ in self.samples), self._ended])
+        ]
 
     def _run(self) -> None:
         due = time.monotonic()

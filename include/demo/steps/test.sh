@@ -3,8 +3,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 
-sh include/demo/steps/can_run.sh
-sh include/demo/steps/install.sh --tests
+if [ "${1:-}" != holding-session ]; then
+    sh include/demo/steps/can_run.sh
+    exec python3 -m include.demo.session "\`make test\`" bash include/demo/steps/test.sh holding-session "$@"
+fi
+shift
+# Descriptor 8 holds the session. pytest keeps it, should it outlive this script; nothing else does.
+sh include/demo/steps/install.sh --tests 8<&-
 .venv/bin/ruff check --quiet .
 .venv/bin/ruff format --quiet --check .
 MYPYPATH=.:plugins .venv/bin/mypy --no-error-summary
@@ -15,7 +20,7 @@ finish() {
     trap - EXIT
     # A second Ctrl-C must not leave half a lab.
     trap '' INT TERM
-    ./lab down || status=1
+    ./lab down 8<&- || status=1
     [ ! -s "$log" ] || tail -n 1 "$log"
     exit "$status"
 }
@@ -24,5 +29,6 @@ mkdir -p build
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-./lab build
+echo "The tests make the lab anew, and take it down at the end."
+./lab build 8<&-
 PYTHONPATH=.:plugins .venv/bin/python -m pytest tests/unit tests/integration tests/e2e "$@" 2>&1 | tee "$log"

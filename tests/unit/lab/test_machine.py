@@ -6,13 +6,14 @@ import hashlib
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from include.lab import cgroups, commands, doctor, groups, lifecycle, lock, privileges, record, releases, root
 from include.lab.errors import BUSY, LabError
-from include.lab.settings import from_environment
+from include.lab.settings import PROJECT_ROOT, from_environment
 from include.lab.waiting import until
 
 HYBRID = """30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -91,6 +92,45 @@ def test_a_saved_environment_is_private_and_read_once(monkeypatch: pytest.Monkey
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert privileges.load_environment(path)["LAB_TEST"] == "a\nb"
     assert not path.exists()
+
+
+@pytest.mark.parametrize("sudo_says", [1, 0])
+def test_a_saved_environment_does_not_stay_where_sudo_refuses(sudo_says: int, tmp_path: Path) -> None:
+    """With a sudo that ends at once, as one does that does not let this user."""
+    sudo = tmp_path / "sudo"
+    sudo.write_text(f'#!/bin/sh\necho "$@"\nexit {sudo_says}\n')
+    sudo.chmod(0o755)
+    as_user = (
+        "import os, sys; os.geteuid = lambda: 1000; from include.lab import privileges; "
+        "sys.argv = ['lab', 'exec', '--group', 'load', '--', 'true']; "
+        "privileges.need_root_with_environment('--environment-file')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", as_user],
+        env=os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin", "TMPDIR": str(tmp_path)},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == sudo_says, done.stderr
+    assert f"exec --environment-file {tmp_path}/glance-lab-environment-" in done.stdout
+    assert done.stdout.rstrip().endswith(" --group load -- true")
+    assert list(tmp_path.iterdir()) == [sudo]
+
+
+def test_what_cannot_be_tried_without_a_password_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    sudo = tmp_path / "sudo"
+    # It lets this user do what is harmless, and the machine refuses namespaces.
+    sudo.write_text('#!/bin/sh\n[ "$1" = -n ] || exit 9\nshift\n[ "$1" = true ] || { echo EPERM >&2; exit 1; }\n')
+    sudo.chmod(0o755)
+    assert doctor.unchecked() == ""
+    assert "may not make namespaces here (EPERM)" in doctor.explain(doctor._namespaces())
+    sudo.write_text("#!/bin/sh\nexit 1\n")
+    assert "sudo wants a password" in doctor.unchecked()
+    assert doctor._namespaces() == []
 
 
 def test_a_second_command_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
