@@ -212,6 +212,7 @@ def _wait_ready(
 
 def _missing(api: AirflowApi, dag_ids: Sequence[str]) -> str:
     """What is not there yet, empty when all is. Raises AirflowNotReadyError for a broken DAG file."""
+    api.tasks_can_report()
     unhealthy = api.unhealthy()
     if unhealthy:
         return ", ".join(unhealthy)

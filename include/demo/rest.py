@@ -38,6 +38,13 @@ class AirflowApi:
         answer = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
         return self._json(answer)
 
+    def tasks_can_report(self) -> None:
+        """Ask for what tasks talk to. Raises AirflowError when it cannot be had.
+
+        The api-server builds that part at its first request, which takes seconds: better now than when a run waits.
+        """
+        self._json(self._session.get(f"{self.url}/execution/health", timeout=TIMEOUT_SECONDS))
+
     def unhealthy(self) -> list[str]:
         """Names of components that are not healthy (yet)."""
         return sorted(name for name, part in self.health().items() if (part or {}).get("status") != "healthy")

@@ -36,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = _any  # noqa: N815
 
     def _answer(self, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if path == "/execution/health":
+            return (503, {"detail": "not yet"}) if Handler.refusal else (200, {"status": "healthy"})
         if path == "/auth/token":
             return (201, {"access_token": Handler.token}) if body["password"] == "right" else (401, {"detail": "no"})
         if self.headers.get("Authorization") != f"Bearer {Handler.token}":
@@ -143,6 +145,14 @@ def test_refused_connections_are_told_without_their_passwords(
     with pytest.raises(AirflowError, match=told) as refused:
         api.put_connections({"lab_node1": {"conn_type": "ssh", "password": "sesame"}})
     assert "sesame" not in str(refused.value)
+
+
+def test_what_tasks_talk_to_is_asked_without_a_login(api: AirflowApi) -> None:
+    api.tasks_can_report()
+    assert [path for _, path, _ in Handler.seen] == ["/execution/health"]
+    Handler.refusal = (503, {})
+    with pytest.raises(AirflowError, match="503"):
+        api.tasks_can_report()
 
 
 def test_a_log_reads_as_text(api: AirflowApi) -> None:
