@@ -62,7 +62,7 @@ def main() -> int:
     try:
         with session.held("the demo"):
             return _demo(chosen, console)
-    except session.SessionBusyError as error:
+    except session.NoSessionError as error:
         print(error, file=sys.stderr)
         return session.BUSY
     except EXPECTED_ERRORS as error:

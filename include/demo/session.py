@@ -25,13 +25,13 @@ DESCRIPTOR = 8
 """Where a command finds the lock that was taken for it. One digit, so that any shell can close it for a child."""
 
 
-class SessionBusyError(RuntimeError):
-    """Another demo or test is at work on this machine; the message names it."""
+class NoSessionError(RuntimeError):
+    """The session cannot be had. Where another demo or test is at work on this machine, the message names it."""
 
 
 @contextlib.contextmanager
 def held(name: str, path: Path = SESSION_FILE) -> Iterator[None]:
-    """Hold the machine's session; one that this process was started with is kept. Raises SessionBusyError."""
+    """Hold the machine's session; one that this process was started with is kept. Raises NoSessionError."""
     if _inherited(path):
         # Programs started from here must not hold it any longer than the session lasts.
         os.set_inheritable(DESCRIPTOR, False)
@@ -45,14 +45,14 @@ def held(name: str, path: Path = SESSION_FILE) -> Iterator[None]:
 
 
 def take(name: str, path: Path = SESSION_FILE) -> int:
-    """Take the lock and write into it who holds it; returns its descriptor. Raises SessionBusyError."""
+    """Take the lock and write into it who holds it; returns its descriptor. Raises NoSessionError."""
     descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 1000, 0).decode(errors="replace").strip() or "one that has just begun"
         os.close(descriptor)
-        raise SessionBusyError(
+        raise NoSessionError(
             f"Another session is at work with the lab on this machine: {holder}.\n"
             "Expected: none, as there is one lab on a machine, and this would make it anew.\n"
             "Nothing was changed, and that session goes on.\n"
@@ -84,11 +84,15 @@ def _open(path: Path) -> int:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-        except PermissionError:
+        except PermissionError as error:
             # Some distributions let root alone write there. A demo needs sudo in any case.
             make = 'mkdir -p "${1%/*}"; umask 0; set -C; [ -e "$1" ] || : >"$1"'
             if subprocess.run(["sudo", "--", "/bin/sh", "-c", make, "sh", str(path)], check=False).returncode:
-                raise  # the answer to this user; sudo has told its own
+                raise NoSessionError(
+                    f"The file that lets one demo or test at a time run cannot be made: {error}.\n"
+                    "Expected: a folder that this user may write, or sudo.\n"
+                    "Nothing was changed. Next: start it as root, or as a user with sudo."
+                ) from error
         else:
             os.fchmod(descriptor, 0o666)  # whatever the umask says
             return descriptor
@@ -99,7 +103,7 @@ def main(name: str, command: list[str]) -> NoReturn:
     """Become the command, holding the lock."""
     try:
         descriptor = take(name)
-    except SessionBusyError as error:
+    except NoSessionError as error:
         print(error, file=sys.stderr)
         sys.exit(BUSY)
     if descriptor != DESCRIPTOR:

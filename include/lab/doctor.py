@@ -122,7 +122,7 @@ def _namespaces() -> list[Lack]:
     if lacking:
         return [Lack(f"no namespaces of kind {', '.join(lacking)}", "a kernel that has them, as Debian's has")]
     if os.geteuid() != 0 and (not shutil.which("sudo") or sudo_asks()):
-        return []  # `unchecked` says so
+        return []  # `unchecked` and `_root` say so
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n", "--"]
     # All of it is gone with the command.
     result = _call([*as_root, "unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "true"])

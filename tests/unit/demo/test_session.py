@@ -54,7 +54,7 @@ def test_a_second_session_is_refused_at_once_by_the_name_of_the_first(path: Path
     assert (refused.returncode, out) == (session.BUSY, "")
     assert f"`make demo`, process {other.pid} of user id {os.getuid()} in {PROJECT}" in told
     assert "Nothing was changed" in told
-    with pytest.raises(session.SessionBusyError, match="make demo"), session.held("a third", path):
+    with pytest.raises(session.NoSessionError, match="make demo"), session.held("a third", path):
         pytest.fail("two sessions at once")
 
 
@@ -79,7 +79,7 @@ def test_what_runs_in_the_session_holds_it_and_its_children_do_not(path: Path) -
     assert process.stdout is not None
     child = int(process.stdout.readline())
     try:
-        with pytest.raises(session.SessionBusyError, match="outer"), session.held("another", path):
+        with pytest.raises(session.NoSessionError, match="outer"), session.held("another", path):
             pytest.fail("two sessions at once")
         process.kill()
         process.wait(5)
@@ -109,5 +109,5 @@ def _is_free(path: Path) -> bool:
     try:
         with session.held("a look", path):
             return True
-    except session.SessionBusyError:
+    except session.NoSessionError:
         return False
