@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.services import registry
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts import fleets
 from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SERVICE, MariaDB, mariadb
 from tests.integration.parts.processes import free_port
 from tests.integration.parts.site import SetConnection, Site, site
-from tests.integration.parts.sshd import Sshd, sshd
+from tests.integration.parts.sshd import ADDRESSES, Sshd, sshd
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,24 @@ def small_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServicePro
     Path(profile.root).mkdir()
     monkeypatch.setitem(registry._SERVICES, profile.name, profile)
     return profile
+
+
+@pytest.fixture
+def reachable_nodes(ssh_server: Sshd, set_connection: SetConnection) -> Sshd:
+    """Connections to every node of a fleet, for a test that needs nodes and no balancer."""
+    ssh_server.begin()
+    for number, address in enumerate(ADDRESSES, 1):
+        set_connection(f"it_node{number}", ssh_server.connection(address))
+    return ssh_server
+
+
+@pytest.fixture
+def small_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
+    """The catalogue of the small service, for every step that looks for a release's revisions."""
+    catalogue = fleets.catalogue(tmp_path)
+    for module in ("database_phase", "service"):
+        monkeypatch.setattr(f"rolling_upgrade.operators.{module}.load_catalogue", lambda: catalogue)
+    return catalogue
 
 
 @pytest.fixture(name="site")

@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
-from rolling_upgrade.errors import RollingUpgradeError, VerifyError
+from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, UnreachableError, VerifyError
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
+from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts.fleets import NAME, SCHEMA, context, write_fleet
 from tests.integration.parts.mariadb import OPERATOR, Login, MariaDB
 from tests.integration.parts.processes import free_port, program
 from tests.integration.parts.site import SetConnection
+from tests.integration.parts.sshd import ADDRESSES, Sshd
 
 pytestmark = pytest.mark.integration
 
@@ -56,7 +58,9 @@ class Backup:
 
 
 @pytest.fixture
-def backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backup:
+def backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_service: ServiceProfile, reachable_nodes: Sshd
+) -> Backup:
     monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
     return Backup(tmp_path / "backups")
 
@@ -201,6 +205,39 @@ def test_a_failure_while_writing_leaves_no_file_and_ends_the_dump(database: Mari
 
     assert backup.files() == []
     assert [row for row in database.run("SHOW PROCESSLIST") if row[1] == OPERATOR.name] == []
+
+
+def test_no_dump_is_begun_while_a_phase_runs_on_any_node(
+    small_schema: MariaDB, backup: Backup, reachable_nodes: Sshd
+) -> None:
+    reachable_nodes.units(ADDRESSES[1], "small-db-migrate-2.0.0.service loaded active running")
+
+    with pytest.raises(PrecheckError, match=r"small-db-migrate-2\.0\.0\.service is running on node2"):
+        backup()
+
+    assert backup.files() == []
+
+
+def test_no_dump_is_begun_while_a_node_cannot_be_asked(
+    small_schema: MariaDB, backup: Backup, reachable_nodes: Sshd, set_connection: SetConnection
+) -> None:
+    set_connection("it_node3", {**reachable_nodes.connection(), "port": free_port()})
+
+    with pytest.raises(UnreachableError, match="node node3"):
+        backup()
+
+    assert backup.files() == []
+
+
+def test_a_dump_of_this_run_is_found_while_a_phase_runs(
+    small_schema: MariaDB, backup: Backup, reachable_nodes: Sshd
+) -> None:
+    path = backup()["path"]
+    reachable_nodes.units(ADDRESSES[0], "small-db-migrate-2.0.0.service loaded active running")
+
+    record = backup()
+
+    assert (record["changed"], record["path"]) == (False, path)
 
 
 def fill(database: MariaDB, *, doublings: int) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 from rolling_upgrade.decisions.planning import Plan
+from rolling_upgrade.fleet.catalogue import Catalogue
+from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load
 from rolling_upgrade.services.profile import ServiceProfile
 
@@ -16,6 +18,7 @@ NAME = "it"
 SERVICE = "small"
 SCHEMA = "glance"
 OLD, NEW = "1.0.0", "2.0.0"
+RUN = "manual__2030-01-01T00:00:00+00:00"
 
 
 def profile(root: Path, port: int) -> ServiceProfile:
@@ -83,6 +86,18 @@ class TaskInstance:
         return self.xcoms.get((task_ids, key))
 
 
-def context(fleet: Fleet, run_id: str = "manual__2030-01-01T00:00:00+00:00") -> dict[str, Any]:
-    """The context of a task in a run over that fleet."""
-    return {"ti": TaskInstance({("plan", "plan"): plan(fleet).to_dict()}), "run_id": run_id}
+def context(fleet: Fleet, **xcoms: object) -> dict[str, Any]:
+    """The context of a task in a run over that fleet; ``xcoms`` are the results of tasks before it."""
+    left = {("plan", "plan"): plan(fleet).to_dict(), **{(task, "return_value"): value for task, value in xcoms.items()}}
+    return {"ti": TaskInstance(left), "run_id": RUN}
+
+
+def catalogue(folder: Path) -> Catalogue:
+    """Both releases of the small service, read back as the workflow does."""
+    releases = [
+        {"version": OLD, "series": "one", "slurp": True, "expanded": "one_expand", "contracted": "one_contract"},
+        {"version": NEW, "series": "two", "slurp": True, "expanded": "two_expand", "contracted": "two_contract"},
+    ]
+    path = folder / "catalogue.yaml"
+    path.write_text(yaml.safe_dump({"service": SERVICE, "releases": releases}))
+    return load_catalogue(path)

@@ -44,13 +44,17 @@ class MariaDB:
         self.socket = folder / "db.sock"
         self._folder = folder
 
-    def connect(self, login: Login | None = None, schema: str = "") -> Any:
-        """A connection: over the socket as whoever runs the tests and may do all, or over TCP as that user."""
+    def connect(self, login: Login | None = None, schema: str = "", *, local: bool = False) -> Any:
+        """A connection: over the socket as whoever runs the tests and may do all, or over TCP as that user.
+
+        ``local`` takes the socket for that user too: the server then says that it comes from localhost.
+        """
         import MySQLdb
 
-        if login is None:
+        if login is None or local:
+            user, password = (login.name, login.password) if login else (getpass.getuser(), "")
             return MySQLdb.connect(
-                unix_socket=str(self.socket), user=getpass.getuser(), database=schema, autocommit=True
+                unix_socket=str(self.socket), user=user, password=password, database=schema, autocommit=True
             )
         return MySQLdb.connect(
             host="127.0.0.1", port=self.port, user=login.name, password=login.password, database=schema, autocommit=True

@@ -13,12 +13,13 @@ from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.fleet.inventory import Fleet
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.operators.rotation import ReturnToRotationOperator, TakeOutOperator
-from rolling_upgrade.operators.service import StartOperator
+from rolling_upgrade.operators.service import StartOperator, StopOperator
 from rolling_upgrade.services.profile import ServiceProfile
 from rolling_upgrade.triggers.waiting import Wait
 from tests.integration.parts.backend import Backend, backends
 from tests.integration.parts.fleets import NAME, NEW, OLD, context, plan, write_fleet
 from tests.integration.parts.haproxy import HAProxy, balancer
+from tests.integration.parts.processes import free_port
 from tests.integration.parts.services import lay_out
 from tests.integration.parts.sshd import Sshd
 
@@ -35,6 +36,7 @@ class Site:
     balancers: tuple[HAProxy, HAProxy]
     profile: ServiceProfile
     set_connection: SetConnection
+    ssh: Sshd
 
     @property
     def root(self) -> Path:
@@ -43,8 +45,12 @@ class Site:
     def take_out(self, node: str = "node1") -> dict[str, Any]:
         return TakeOutOperator(task_id="take_out", fleet=NAME, node=node).execute(context(self.fleet))
 
-    def start(self, node: str = "node1") -> dict[str, Any]:
-        return StartOperator(task_id="start", fleet=NAME, node=node).execute(context(self.fleet))
+    def stop(self, node: str = "node1") -> dict[str, Any]:
+        return StopOperator(task_id="stop", fleet=NAME, node=node).execute(context(self.fleet))
+
+    def start(self, node: str = "node1", **xcoms: object) -> dict[str, Any]:
+        """``xcoms`` are the results of earlier tasks."""
+        return StartOperator(task_id="start", fleet=NAME, node=node).execute(context(self.fleet, **xcoms))
 
     def bring_back(self, node: str = "node1") -> dict[str, Any]:
         return ReturnToRotationOperator(task_id="return", fleet=NAME, node=node).execute(context(self.fleet))
@@ -62,6 +68,10 @@ class Site:
         for lb in self.balancers:
             lb.hook().set_state(node, state)
 
+    def cut_off(self, node: str) -> None:
+        """Let nothing answer where the workflow looks for that node's SSH."""
+        self.set_connection(f"it_{node}", {**self.ssh.connection(), "port": free_port()})
+
     def reach_over(self, lb: HAProxy, socket: str) -> None:
         """Let the workflow reach that balancer over the UNIX socket of this level."""
         path = str(lb.folder / f"{socket}.sock")
@@ -74,9 +84,9 @@ def site(
 ) -> Iterator[Site]:
     """A site for as long as the block lasts; the balancers check every ``inter``."""
     fleet = write_fleet(folder / "fleets", balancers=("lb1", "lb2"))
-    ssh.says("active", "running", 0)
-    for node in NODES:
-        set_connection(f"it_{node}", ssh.connection())
+    ssh.begin()
+    for node in fleet.nodes:
+        set_connection(node.ssh_connection, ssh.connection(node.address))
     lay_out(Path(profile.root), OLD, NEW, current=OLD)
     with backends(*NODES) as servers:
         lines = {name: (server.port, "check") for name, server in servers.items()}
@@ -87,4 +97,4 @@ def site(
             for lb in (lb1, lb2):
                 lb.until_checked(*NODES)
                 set_connection(f"it_{lb.name}", {"conn_type": "generic", "host": "127.0.0.1", "port": lb.admin_port})
-            yield Site(fleet, servers, (lb1, lb2), profile, set_connection)
+            yield Site(fleet, servers, (lb1, lb2), profile, set_connection, ssh)

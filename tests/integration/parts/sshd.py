@@ -6,7 +6,7 @@ import getpass
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from tests.integration.parts.processes import free_port, listens, program, runni
 
 PACKAGE = "openssh-server"
 PRIVILEGE_SEPARATION = Path("/run/sshd")
+ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
+"""One for each node of a fleet; all of them are this machine."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A HOME of its own: what the user's start-up files do is neither tested nor waited for.
 CONFIGURATION = """\
-ListenAddress 127.0.0.1:{port}
+{addresses}
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/login_key.pub
 PidFile none
@@ -32,10 +34,29 @@ PrintMotd no
 Subsystem sftp internal-sftp
 SetEnv PATH={folder}/bin:{path} HOME={folder}
 """
-# No systemd answers where these tests run. What systemd itself says is exercised on the lab.
+# No systemd answers where these tests run. What systemd itself says is exercised on the lab. Here one unit has the
+# state that the test gave it, what would change a unit is written down, and each node has its own list of other units.
 SYSTEMCTL = """\
 #!/bin/sh
-cat "$(dirname "$0")/../unit"
+folder=$(dirname "$0")/..
+case "$1 $*" in
+"show "*" LoadState --value "*) cat "$folder/load_state" ;;
+"show "*) cat "$folder/unit" ;;
+"list-units "*)
+    for word in "$@"; do
+        case $word in --state=*) states=,${word#--state=}, ;; [!-]*) pattern=$word ;; esac
+    done
+    while read -r name load active sub; do
+        case $name in $pattern) ;; *) continue ;; esac
+        case $states in *,$active,*|*,$sub,*) echo "$name $load $active $sub a unit" ;; esac
+    done < "$folder/units-$(echo "$SSH_CONNECTION" | cut -d" " -f3)"
+    ;;
+*)
+    while [ -e "$folder/gate" ] && [ "$1" = "$(cat "$folder/gate")" ]; do touch "$folder/waiting"; sleep 0.02; done
+    echo "${0##*/} $*" >> "$folder/journal"
+    [ "$1" != stop ] || printf 'ActiveState=inactive\\nSubState=dead\\nNRestarts=0\\n' > "$folder/unit"
+    ;;
+esac
 """
 # The real sudo sets a PATH of its own, on which the stand-in above is not.
 SUDO = """\
@@ -44,12 +65,12 @@ SUDO = """\
 user=$3
 shift 4
 %s -n true || { echo "these tests need sudo without a password, as a node's SSH user does" >&2; exit 1; }
-exec %s -n -u "$user" -- env PATH="$PATH" "$@"
+exec %s -n -u "$user" -- env PATH="$PATH" SSH_CONNECTION="$SSH_CONNECTION" "$@"
 """
 
 
 class Sshd:
-    """One server. ``unit`` holds what ``systemctl show`` prints to commands that it runs."""
+    """One server, on an address for each node. ``unit`` holds what ``systemctl show`` prints to its commands."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -59,18 +80,53 @@ class Sshd:
         self.unit = folder / "unit"
         self.host_key = _make_key(folder / "host_key")
         _make_key(self.key_file)
-        self.says("active", "running", 0)
-        _script(folder / "bin" / "systemctl", SYSTEMCTL)
+        self.begin()
+        for name in ("systemctl", "systemd-run"):
+            _script(folder / "bin" / name, SYSTEMCTL)
         _script(folder / "bin" / "sudo", SUDO.replace("%s", program("sudo", "sudo")))
+        addresses = "\n".join(f"ListenAddress {address}:{self.port}" for address in ADDRESSES)
+        pam = "yes" if _account_is_locked() else "no"
         (folder / "sshd_config").write_text(
-            CONFIGURATION.format(port=self.port, folder=folder, path=PATH, pam="yes" if _account_is_locked() else "no")
+            CONFIGURATION.format(addresses=addresses, folder=folder, path=PATH, pam=pam)
         )
+
+    def begin(self) -> None:
+        """As a test finds it: the service's unit runs, no other does, and nothing was told to systemd."""
+        self.says("active", "running", 0)
+        self.loaded("loaded")
+        (self.folder / "journal").write_text("")
+        for address in ADDRESSES:
+            self.units(address)
 
     def says(self, active: str, sub: str, restarts: int) -> None:
         """What systemd will say about the unit."""
         self.unit.write_text(f"ActiveState={active}\nSubState={sub}\nNRestarts={restarts}\n")
 
-    def connection(self, **extra: object) -> dict[str, object]:
+    def loaded(self, state: str) -> None:
+        """What systemd will say about the unit's file."""
+        (self.folder / "load_state").write_text(f"{state}\n")
+
+    def units(self, address: str, *lines: str) -> None:
+        """The other units of the node at that address: each line holds name, LOAD, ACTIVE and SUB."""
+        (self.folder / f"units-{address}").write_text("".join(f"{line}\n" for line in lines))
+
+    @property
+    def told(self) -> list[str]:
+        """What systemd was told to change, in order."""
+        return (self.folder / "journal").read_text().splitlines()
+
+    @contextmanager
+    def held(self, verb: str) -> Iterator[Callable[[], bool]]:
+        """Hold that command of systemctl before it has any effect; gives whether it is held now."""
+        gate, waiting = self.folder / "gate", self.folder / "waiting"
+        waiting.unlink(missing_ok=True)
+        gate.write_text(verb)
+        try:
+            yield waiting.exists
+        finally:
+            gate.unlink()
+
+    def connection(self, address: str = ADDRESSES[0], **extra: object) -> dict[str, object]:
         """An Airflow connection to it; ``extra`` replaces single entries of its extra, None removes one."""
         known: dict[str, object] = {
             "key_file": str(self.key_file),
@@ -80,7 +136,7 @@ class Sshd:
         }
         return {
             "conn_type": "ssh",
-            "host": "127.0.0.1",
+            "host": address,
             "port": self.port,
             "login": self.login,
             "extra": {key: value for key, value in (known | extra).items() if value is not None},
