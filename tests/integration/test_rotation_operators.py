@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
 from rolling_upgrade.hooks.balancer import Admin
+from rolling_upgrade.hooks.balancers import Balancers
 from tests.integration.parts.fleets import NEW, OLD
 from tests.integration.parts.services import service
 from tests.integration.parts.site import NODES, Site
@@ -109,8 +111,46 @@ def test_what_was_taken_out_is_put_back_when_the_second_balancer_refuses(site: S
         site.take_out()
 
     assert site.rotation() == [IN, IN]
-    log = (first.folder / "haproxy.log").read_text()
-    assert "Server service/node1 enters drain state" in log.replace("'", ""), "it had been taken out on the first"
+    assert "Server service/node1 enters drain state" in first.log, "it had been taken out on the first"
+
+
+def test_a_node_is_put_back_when_another_one_left_in_the_same_moment(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_where = Balancers.set_where
+
+    def meanwhile(self: Balancers, *what: Any) -> list[str]:
+        told = set_where(self, *what)
+        site.balancers[1].hook().set_state("node2", Admin.DRAIN)
+        return told
+
+    monkeypatch.setattr(Balancers, "set_where", meanwhile)
+
+    with pytest.raises(
+        VerifyError, match=r"drain was set for node1 on lb1, lb2, and then: .*node2 is already out on lb2 \(DRAIN\)"
+    ):
+        site.take_out()
+
+    for lb in site.balancers:
+        assert "Server service/node1 enters drain state" in lb.log
+    assert site.rotation() == [IN, IN]
+    assert site.rotation("node2") == [IN, DRAINING], "the other one is not this step's to put back"
+
+
+def test_a_node_is_put_back_when_the_drain_did_not_hold(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_where = Balancers.set_where
+
+    def meanwhile(self: Balancers, *what: Any) -> list[str]:
+        told = set_where(self, *what)
+        site.balancers[0].restart()
+        return told
+
+    monkeypatch.setattr(Balancers, "set_where", meanwhile)
+
+    with pytest.raises(VerifyError, match="it still takes new requests"):
+        site.take_out()
+
+    assert site.rotation() == [IN, IN]
 
 
 def test_what_somebody_else_took_out_stays_out_when_the_second_balancer_refuses(site: Site) -> None:

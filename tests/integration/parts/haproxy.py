@@ -78,6 +78,11 @@ class HAProxy:
         address = ("127.0.0.1", self.admin_port) if socket is None else str(self.folder / f"{socket}.sock")
         return BalancerHook(self.fleet_entry, address)
 
+    @property
+    def log(self) -> str:
+        """What it said since it was made, without the quotes that some versions put around names."""
+        return (self.folder / "haproxy.log").read_text(errors="replace").replace("'", "")
+
     def view(self, server: str) -> ServerView:
         return next(view for view in self.hook().servers() if view.server == server)
 
