@@ -25,11 +25,7 @@ QUESTIONS: dict[str, Callable[[DatabaseHook], object]] = {
 
 
 def test_heads_are_the_revisions_of_the_schema(database: MariaDB) -> None:
-    database.run(
-        "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)",
-        "INSERT INTO alembic_version VALUES ('zed_expand01'), ('antelope_contract01')",
-        schema=SCHEMA,
-    )
+    database.at("zed_expand01", "antelope_contract01")
 
     assert DatabaseHook(DATABASE).heads() == ("antelope_contract01", "zed_expand01")
 

@@ -169,7 +169,7 @@ def test_a_host_that_nobody_knows_is_refused(ssh_server: Sshd, set_connection: S
 
 @pytest.mark.parametrize("extra", [{"no_host_key_check": True}, {"allow_host_key_change": True}])
 def test_a_connection_that_does_not_check_is_refused_before_anything_is_sent(
-    ssh_server: Sshd, set_connection: SetConnection, extra: dict[str, bool]
+    ssh_server: Sshd, set_connection: SetConnection, extra: dict[str, object]
 ) -> None:
     set_connection("it_node1", ssh_server.connection(host_key=None, **extra))
 

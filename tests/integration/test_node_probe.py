@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rolling_upgrade.fleet.inventory import Node
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts.fleets import NEW, OLD
+from tests.integration.parts.processes import running, until
 from tests.integration.parts.services import lay_out, service
 from tests.integration.parts.site import SetConnection
 from tests.integration.parts.sshd import Sshd
@@ -84,6 +86,65 @@ def test_a_stranger_on_the_port_proves_nothing(node: NodeHook, small_service: Se
     assert [(p.pid, p.releases, p.listens) for p in view.processes] == [(os.getpid(), (), True)]
     assert proven_release(view) is None
     assert why_not_proven(view, OLD)
+
+
+@pytest.mark.parametrize("started_by", [[], [sys.executable, "-I"]], ids=["itself", "its interpreter"])
+def test_a_program_of_the_service_from_elsewhere_is_of_no_release(
+    node: NodeHook, small_service: ServiceProfile, tmp_path: Path, started_by: list[str]
+) -> None:
+    """As a distribution's package brings one: it neither listens on the port nor is in the unit."""
+    root = Path(small_service.root)
+    lay_out(root, NEW, current=NEW)
+    api = tmp_path / "bin" / "small-api"
+    api.parent.mkdir()
+    api.write_text(f"#!{sys.executable} -I\nimport time\ntime.sleep(60)\n")
+    api.chmod(0o755)
+    with (
+        service(root, f"releases/{NEW}", small_service.port) as wanted,
+        running([*started_by, str(api), "--config-file", "/etc/small.conf"], tmp_path / "api.log") as elsewhere,
+    ):
+        until(lambda: str(api) in command_of(elsewhere.pid), "the program to be what it will be")
+        view = node.observe(small_service)
+
+    assert {(p.pid, p.releases, p.listens, p.in_unit) for p in view.processes} == {
+        (wanted.pid, (NEW,), True, False),
+        (elsewhere.pid, (), False, False),
+    }
+    (reason,) = why_not_proven(view, NEW)
+    assert reason.startswith(f"pid {elsewhere.pid} (")
+    assert reason.endswith(f"release unknown is not of {NEW}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "small-api.conf",
+        "smaller-api",
+        "small-2",
+        pytest.param(
+            "small-api",
+            marks=pytest.mark.xfail(strict=True, reason="who reads a file or a log of that name counts as the service"),
+        ),
+    ],
+)
+def test_who_only_looks_at_the_service_is_not_taken_for_it(
+    node: NodeHook, small_service: ServiceProfile, tmp_path: Path, name: str
+) -> None:
+    """As ``journalctl -u small-api`` and ``less /var/log/small-api`` do."""
+    lay_out(Path(small_service.root), NEW, current=NEW)
+    looked_at = tmp_path / name
+    looked_at.touch()
+    with running(["tail", "-f", str(looked_at)], tmp_path / "tail.log") as looks:
+        until(lambda: str(looked_at) in command_of(looks.pid), "the program to be what it will be")
+        view = node.observe(small_service)
+
+    assert view.processes == ()
+
+
+def command_of(pid: int) -> str:
+    """Its command line after setpriv has become it."""
+    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return "" if "setpriv" in command else command
 
 
 def test_open_connections_are_counted_on_the_services_side_only(node: NodeHook, small_service: ServiceProfile) -> None:

@@ -7,16 +7,19 @@ from dataclasses import replace
 import pytest
 
 from rolling_upgrade.decisions.rotation import Rotation
+from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.triggers.drained import DrainedTrigger
 from rolling_upgrade.triggers.healthy import HealthyTrigger, why_not_healthy
+from rolling_upgrade.triggers.soak import SoakTrigger
 from rolling_upgrade.triggers.waiting import Skip, Wait
 from tests.integration.parts.clients import Client, slow_request_to
-from tests.integration.parts.fleets import NAME, NEW
+from tests.integration.parts.fleets import NAME, NEW, OLD, plan
 from tests.integration.parts.processes import until
 from tests.integration.parts.services import service
 from tests.integration.parts.site import Site
+from tests.integration.parts.tasks import Task, events_of, failure_of, states
 
 pytestmark = pytest.mark.integration
 
@@ -113,3 +116,48 @@ def test_a_check_from_before_maintenance_makes_nobody_healthy(site: Site) -> Non
     with service(site.root, f"releases/{NEW}", site.profile.port):
         site.start()
         assert why_not_healthy(site.wait()), "no check has been made since the start"
+
+
+def test_a_node_that_stays_up_and_proven_has_soaked(site: Site) -> None:
+    with service(site.root, f"releases/{NEW}", site.profile.port):
+        assert SoakTrigger(fleet=NAME, nodes_from="plan").poll(soaking(site, seconds=30)) is None
+        record = SoakTrigger(fleet=NAME, nodes_from="plan").poll(soaking(site, seconds=30, since_seconds=31))
+
+    assert isinstance(record, dict)
+    assert record["did"] == "stayed well for 30 s"
+
+
+def test_a_server_that_goes_down_ends_the_soak(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    states(monkeypatch, {"soak": "deferred"})
+    assert SoakTrigger(fleet=NAME, nodes_from="plan").poll(soaking(site, seconds=30)) is None
+    site.servers["node1"].healthy = False
+    for lb in site.balancers:
+        lb.until_rotation("node1", Rotation.DOWN)
+
+    task = Task(replace(plan(site.fleet), soak_seconds=30), task_id="soak")
+    said = failure_of(events_of(SoakTrigger(fleet=NAME, nodes_from="plan"), task))
+
+    assert "node1 did not stay well 0 s after its return: node1 on lb1: DOWN, " in said
+    assert "node1 on lb2: DOWN, " in said
+    assert site.rotation() == [Rotation.DOWN, Rotation.DOWN], "it is left to the balancers' checks"
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_server_that_somebody_takes_out_ends_the_soak(site: Site, where: int) -> None:
+    site.balancers[where].hook().set_state("node1", Admin.DRAIN)
+
+    with pytest.raises(
+        VerifyError, match=f"node1 did not stay well 0 s after its return: node1 on lb{where + 1}: DRAIN"
+    ):
+        SoakTrigger(fleet=NAME, nodes_from="plan").poll(soaking(site, seconds=30))
+
+
+def test_a_node_that_is_not_proven_at_the_end_has_not_soaked(site: Site) -> None:
+    old = pytest.raises(VerifyError, match=rf"node1 did not stay well .*release {OLD} is not of {NEW}")
+    with service(site.root, f"releases/{OLD}", site.profile.port), old:
+        SoakTrigger(fleet=NAME, nodes_from="plan").poll(soaking(site, seconds=30, since_seconds=31))
+
+
+def soaking(site: Site, *, seconds: int, since_seconds: float = 0.0) -> Wait:
+    wait = site.wait(since_seconds=since_seconds)
+    return replace(wait, plan=replace(wait.plan, soak_seconds=seconds))

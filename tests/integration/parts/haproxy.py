@@ -91,6 +91,15 @@ class HAProxy:
         self._program = Program(command, self.folder / "haproxy.log")
         self._program.until(lambda: listens(self.admin_port) and listens(self.port), f"HAProxy {self.name}")
 
+    def without_checks(self, server: str) -> None:
+        """Start again with that server not health-checked."""
+        lines = self._configuration.read_text().splitlines(keepends=True)
+        mine = f"    server {server} "
+        changed = [line.replace(" check", "") if line.startswith(mine) else line for line in lines]
+        self._configuration.write_text("".join(changed))
+        self.restart()
+        self.until_status(server, "no check")
+
     def stop(self) -> None:
         """End it at once, as a crash does: transfers and states are gone."""
         if self._program:

@@ -82,6 +82,16 @@ class MariaDB:
         finally:
             connection.close()
 
+    def at(self, *revisions: str) -> None:
+        """Let the schema be at these revisions."""
+        connection = self.connect(schema=SCHEMA)
+        try:
+            cursor = connection.cursor()
+            cursor.execute("CREATE OR REPLACE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+            cursor.executemany("INSERT INTO alembic_version VALUES (%s)", [(revision,) for revision in revisions])
+        finally:
+            connection.close()
+
     def user(self, login: Login, schema: str, *grants: str) -> None:
         """A user with these grants and no others."""
         name = f"'{login.name}'@'%'"

@@ -126,7 +126,7 @@ class Sshd:
         finally:
             gate.unlink()
 
-    def connection(self, address: str = ADDRESSES[0], **extra: object) -> dict[str, object]:
+    def connection(self, address: str = ADDRESSES[0], /, **extra: object) -> dict[str, object]:
         """An Airflow connection to it; ``extra`` replaces single entries of its extra, None removes one."""
         known: dict[str, object] = {
             "key_file": str(self.key_file),
