@@ -13,6 +13,8 @@ from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.services.profile import ServiceProfile
 
 PROPERTIES = "LoadState,ActiveState,SubState,Result,ExecMainStatus"
+AT_WORK = "running,activating,deactivating,reloading"
+"""States of a unit whose process may still be there, as ``UnitState.running`` counts them."""
 
 
 class RemotePhase:
@@ -66,7 +68,7 @@ def refuse_running_phase(fleet: Fleet, profile: ServiceProfile) -> None:
     pattern = f"{profile.name}-db-*.service"
     for node in fleet.nodes:
         shown = NodeHook.from_connection(node).must_run(
-            ["systemctl", "list-units", "--state=running", "--plain", "--no-legend", pattern]
+            ["systemctl", "list-units", f"--state={AT_WORK}", "--plain", "--no-legend", pattern]
         )
         units = [line.split()[0] for line in shown.splitlines() if line.strip()]
         running = [unit for unit in units if unit.startswith(f"{profile.name}-db-")]
