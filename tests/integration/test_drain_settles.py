@@ -155,3 +155,15 @@ def test_a_broken_connection_to_one_balancer_keeps_no_node_out_on_the_other(site
     assert "connection it_lb1 cannot be used" in said
     assert "put back into rotation on lb2, NOT put back on lb1" in said
     assert site.balancers[1].view("node1").rotation is IN
+
+
+@pytest.mark.xfail(strict=True, reason="ready out of maintenance takes up the check from before it")
+@pytest.mark.parametrize("site", ["2s"], indirect=True)
+def test_a_node_that_died_in_maintenance_gets_no_request_before_a_new_check_passed(site: Site) -> None:
+    site.set_everywhere("node1", Admin.MAINT)
+    site.servers["node1"].stop()
+    site.cut_off("node1")
+
+    drain_to_failure(site)
+
+    assert [rotation.takes_new_requests for rotation in site.rotation()] == [False, False]

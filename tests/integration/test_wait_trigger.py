@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent
 
 from rolling_upgrade.errors import UnreachableError, VerifyError
@@ -179,6 +180,19 @@ def test_a_task_that_somebody_took_over_is_not_settled(
 
     assert "put back" not in failure_of(events_of(trigger, task))
     assert trigger.settled == []
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="a question that fails while settling is raised")
+def test_a_task_whose_state_cannot_be_asked_fails_with_what_was_found(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unanswered(**asked: object) -> None:
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", unanswered)
+    trigger = ScriptedTrigger(VerifyError("it is ill.", expected="", safe="", next_step=""))
+
+    assert "Found: it is ill." in failure_of(events_of(trigger, task))
 
 
 def test_a_turn_comes_when_every_node_before_has_finished(monkeypatch: pytest.MonkeyPatch) -> None:
