@@ -6,9 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.demo import lab
+from include.demo import lab, session
 from include.demo.airflow_runner import RunningAirflow, running_airflow
 from tests.e2e.rehearsal import DAG_ID
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session() -> Iterator[None]:
+    """One session at a time has the machine's lab; under `make test` this is the one that it holds."""
+    with session.held("the end-to-end tests"):
+        yield
 
 
 @pytest.fixture(scope="session")

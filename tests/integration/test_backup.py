@@ -229,7 +229,6 @@ def test_no_dump_is_begun_while_a_node_cannot_be_asked(
     assert backup.files() == []
 
 
-@pytest.mark.xfail(strict=True, reason="the login is read without naming the connection")
 def test_a_connection_that_cannot_be_used_is_named(
     small_schema: MariaDB, backup: Backup, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,6 @@ def test_a_drain_that_somebody_took_over_is_left_as_it_is(
         assert site.rotation() == [DRAINING, DRAINING]
 
 
-@pytest.mark.xfail(strict=True, reason="settle makes all hooks before it tells any; a broken connection ends it")
 def test_a_broken_connection_to_one_balancer_keeps_no_node_out_on_the_other(site: Site) -> None:
     site.take_out()
     site.set_connection("it_lb1", {"conn_type": "generic", "host": "127.0.0.1", "port": "none"})
@@ -157,7 +156,6 @@ def test_a_broken_connection_to_one_balancer_keeps_no_node_out_on_the_other(site
     assert site.balancers[1].view("node1").rotation is IN
 
 
-@pytest.mark.xfail(strict=True, reason="ready out of maintenance takes up the check from before it")
 @pytest.mark.parametrize("site", ["2s"], indirect=True)
 def test_a_node_that_died_in_maintenance_gets_no_request_before_a_new_check_passed(site: Site) -> None:
     site.set_everywhere("node1", Admin.MAINT)

@@ -121,10 +121,7 @@ def test_a_program_of_the_service_from_elsewhere_is_of_no_release(
         "small-api.conf",
         "smaller-api",
         "small-2",
-        pytest.param(
-            "small-api",
-            marks=pytest.mark.xfail(strict=True, reason="who reads a file or a log of that name counts as the service"),
-        ),
+        "small-api",
     ],
 )
 def test_who_only_looks_at_the_service_is_not_taken_for_it(

@@ -182,7 +182,6 @@ def test_a_task_that_somebody_took_over_is_not_settled(
     assert trigger.settled == []
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="a question that fails while settling is raised")
 def test_a_task_whose_state_cannot_be_asked_fails_with_what_was_found(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

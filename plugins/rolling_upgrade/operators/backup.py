@@ -14,6 +14,7 @@ from rolling_upgrade.decisions.dump import content_of, why_not_whole
 from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.inventory import Fleet, load_named
+from rolling_upgrade.hooks.connections import usable
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.dump import write_dump
 from rolling_upgrade.hooks.phase import refuse_running_phase
@@ -81,7 +82,8 @@ def _facts(path: Path, checksum: str) -> dict[str, Any]:
 
 
 def _login(fleet: Fleet) -> dict[str, object]:
-    connection = BaseHook.get_connection(fleet.database.connection)
+    with usable(fleet.database.connection):
+        connection = BaseHook.get_connection(fleet.database.connection)
     return {
         "host": connection.host,
         "port": connection.port or 3306,

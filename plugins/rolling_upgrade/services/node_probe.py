@@ -42,8 +42,6 @@ def _read(path: str) -> str:
 
 
 def _processes(unit: str, listeners: set[int], releases_dir: str, service: str) -> list[dict[str, object]]:
-    # A program of the service from elsewhere, as a distribution's package, is no release that could be proven.
-    by_name = re.compile(rf"(^|.*/){re.escape(service)}-[a-z][a-z-]*$")
     pattern = re.compile(re.escape(releases_dir) + r"/([A-Za-z0-9_.-]+)/")
     in_unit_pattern = re.compile(rf"/{re.escape(unit)}(/|$)", re.M)
     found: list[dict[str, object]] = []
@@ -53,7 +51,7 @@ def _processes(unit: str, listeners: set[int], releases_dir: str, service: str) 
         base = "/proc/" + entry
         words = _read(base + "/cmdline").split("\0")
         command = " ".join(words).strip()
-        named = any(by_name.match(word) for word in words[:3])
+        named = _is_program_of(service, words)
         # /proc/PID/exe is the system's Python for every release; only what is mapped and named tells them apart.
         releases = set(pattern.findall(command)) | set(pattern.findall(_read(base + "/maps")))
         in_unit = bool(in_unit_pattern.search(_read(base + "/cgroup")))
@@ -70,6 +68,16 @@ def _processes(unit: str, listeners: set[int], releases_dir: str, service: str) 
             }
         )
     return found
+
+
+def _is_program_of(service: str, words: list[str]) -> bool:
+    """Whether a command line runs a program of the service, itself or through its interpreter.
+
+    One from elsewhere, as a distribution's package brings it, is of no release that could be proven.
+    """
+    if re.match(r"(.*/)?(python[0-9.]*|sh|bash|dash)$", words[0]):
+        words = [word for word in words[1:] if not word.startswith("-")]
+    return bool(words) and bool(re.match(rf"(.*/)?{re.escape(service)}-[a-z][a-z-]*$", words[0]))
 
 
 def main(unit: str, port: int, root: str, service: str) -> None:

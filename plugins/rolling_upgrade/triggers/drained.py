@@ -9,7 +9,7 @@ from rolling_upgrade.decisions.proof import why_not_proven
 from rolling_upgrade.decisions.rotation import Rotation, ServerView, why_not_take_out
 from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
-from rolling_upgrade.hooks.balancer import Admin
+from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
@@ -59,12 +59,12 @@ class DrainedTrigger(WaitTrigger):
     def settle(self, wait: Wait) -> str:
         """Put the node back on every balancer that can be told: its service was not stopped."""
         server, back, not_back = wait.node.server_name, [], []
-        for hook in Balancers.from_connections(wait.fleet).hooks:
+        for balancer in wait.fleet.balancers:
             try:
-                hook.set_state(server, Admin.READY)
-                back.append(hook.name)
+                _ready(BalancerHook.from_connection(balancer), server)
+                back.append(balancer.name)
             except RollingUpgradeError as error:
-                not_back.append(f"{hook.name} ({error.found})")
+                not_back.append(f"{balancer.name} ({error.found})")
         parts = [f"put back into rotation on {', '.join(back)}"] if back else []
         parts += [f"NOT put back on {'; '.join(not_back)}: set it ready there by hand"] if not_back else []
         return f"{wait.node.name} still runs and was {', '.join(parts)}"
@@ -103,6 +103,14 @@ def _not_drained(wait: Wait, views: list[ServerView], established: list[int]) ->
         next_step="wait for the transfers to end, or trigger with a longer drain timeout; then clear take_out of this "
         "node.",
     )
+
+
+def _ready(hook: BalancerHook, server: str) -> None:
+    """Back into rotation; out of maintenance only once new checks have passed, in case the node died meanwhile."""
+    if any(view.server == server and view.rotation is Rotation.MAINTENANCE for view in hook.servers()):
+        hook.set_state(server, Admin.DRAIN)
+        hook.forget_health(server)
+    hook.set_state(server, Admin.READY)
 
 
 def _passed_over(wait: Wait) -> bool:

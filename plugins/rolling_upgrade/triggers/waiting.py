@@ -125,9 +125,13 @@ class WaitTrigger(BaseTrigger):
 
     async def _settle(self, wait: Wait) -> str:
         """Settle, unless somebody has cleared or marked the task meanwhile: then it is no longer this one's to do."""
-        if not await self._is_still_mine():
-            return ""
-        return await sync_to_async(self.settle, thread_sensitive=False)(wait)
+        try:
+            if await self._is_still_mine():
+                return await sync_to_async(self.settle, thread_sensitive=False)(wait)
+        except Exception as error:
+            self.log.exception("nothing was settled")
+            return f"What this task had begun was left as it is: {error or type(error).__name__}"
+        return ""
 
     async def _is_still_mine(self) -> bool:
         ti: Any = self.task_instance

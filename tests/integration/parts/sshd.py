@@ -172,15 +172,10 @@ def _account_is_locked() -> bool:
 
 @contextmanager
 def _privilege_separation() -> Iterator[None]:
-    """As root sshd wants this empty folder, which its service would make."""
-    wanted = os.geteuid() == 0 and not PRIVILEGE_SEPARATION.exists()
-    if wanted:
-        PRIVILEGE_SEPARATION.mkdir(mode=0o755)
-    try:
-        yield
-    finally:
-        if wanted:
-            PRIVILEGE_SEPARATION.rmdir()
+    """As root sshd wants this empty folder, which its service would make. It stays: another sshd may need it now."""
+    if os.geteuid() == 0:
+        PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
+    yield
 
 
 @contextmanager
