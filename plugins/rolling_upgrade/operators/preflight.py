@@ -53,8 +53,8 @@ def _about_archive(step: NodeStep) -> list[str]:
         return [f"there is no {archive.name} with its .sha256 in {archive.parent}"]
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    expected = sidecar.read_text(encoding="ascii").split()[:1]
-    return [] if [found] == expected else [f"{archive.name} has checksum {found}, its .sha256 says {expected}"]
+    expected = next(iter(sidecar.read_text(encoding="ascii").split()), "nothing")
+    return [] if found == expected else [f"{archive.name} has checksum {found}, its .sha256 says {expected}"]
 
 
 def _about_node(step: NodeStep) -> list[str]:
