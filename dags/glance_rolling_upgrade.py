@@ -7,13 +7,24 @@ step works; that is in the package ``rolling_upgrade``.
 from __future__ import annotations
 
 import warnings
+from datetime import timedelta
+from typing import get_args
 
-from airflow.sdk import DAG, Param, TaskGroup, task, task_group
+from airflow.sdk import (
+    DAG,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    TaskGroup,
+    task,
+    task_group,
+)
 
-from rolling_upgrade.errors import RefusedError
+from rolling_upgrade.errors import RefusedError, RollingUpgradeError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
-from rolling_upgrade.fleet.inventory import Fleet, fleet_files
+from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, fleet_files
 from rolling_upgrade.fleet.inventory import load as load_fleet
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
 from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
@@ -23,8 +34,8 @@ from rolling_upgrade.operators.preflight import PreflightOperator
 from rolling_upgrade.operators.rotation import ReturnToRotationOperator, TakeOutOperator
 from rolling_upgrade.operators.service import StartOperator, StopOperator, SwitchReleaseOperator
 from rolling_upgrade.operators.stage_release import StageReleaseOperator
+from rolling_upgrade.sensors.drained import DrainedSensor
 from rolling_upgrade.sensors.waits import (
-    DrainedSensor,
     HealthySensor,
     MigrationCompleteSensor,
     NoOldServicesSensor,
@@ -69,8 +80,19 @@ def form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
             fleet.defaults.drain_timeout_seconds,
             type=field("integer"),
             title="Drain timeout (seconds)",
-            description="How long a node may take to finish its requests. Then it goes back into rotation and the "
-            "run holds; nothing is cut.",
+            description="How long a node may take to finish its requests.",
+        ),
+        "on_drain_timeout": Param(
+            fleet.defaults.on_drain_timeout,
+            type=field("string"),
+            title="When a drain takes longer",
+            examples=list(get_args(OnDrainTimeout)),
+            values_display={
+                "hold": "hold: back into rotation, and the run waits for you",
+                "ask": "ask: a person decides in Airflow",
+                "cut": "cut: whoever is still served gets an error",
+            },
+            description="Nothing is cut unless this says so, or a person does when asked.",
         ),
         "soak_seconds": Param(
             fleet.defaults.soak_seconds,
@@ -98,7 +120,12 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         catchup=False,
         max_active_runs=1,
         params=form(fleet, catalogue),
-        default_args={"retries": 0},
+        # A step that refuses says why and waits for a person; one whose worker died is tried again by itself.
+        default_args={
+            "retries": 2,
+            "retry_delay": timedelta(seconds=5),
+            "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(RollingUpgradeError, action=RetryAction.FAIL)]),
+        },
         tags=["rolling-upgrade", fleet.service, name],
     ) as dag:
         plan = PlanOperator(task_id="plan", fleet=name)
@@ -118,8 +145,8 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         with TaskGroup("new_node_out") as new_node_out:
             (
                 TakeOutOperator(task_id="take_out", fleet=name, node=NEW_NODE)
-                >> DrainedSensor(task_id="drained", fleet=name, nodes_from="plan")
-                >> StopOperator(task_id="stop", fleet=name, node=NEW_NODE)
+                >> DrainedSensor(task_id="drained", fleet=name, nodes_from="plan", after="new_node_out.take_out")
+                >> StopOperator(task_id="stop", fleet=name, node=NEW_NODE, drained="new_node_out.drained")
                 >> SwitchReleaseOperator(task_id="switch_release", fleet=name, node=NEW_NODE)
             )
 
@@ -130,9 +157,11 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         with TaskGroup("new_node_in") as new_node_in:
             (
                 StartOperator(task_id="start", fleet=name, node=NEW_NODE)
-                >> HealthySensor(task_id="healthy", fleet=name, nodes_from="plan")
-                >> ReturnToRotationOperator(task_id="return_to_rotation", fleet=name, node=NEW_NODE)
-                >> SoakSensor(task_id="soak", fleet=name, nodes_from="plan")
+                >> HealthySensor(task_id="healthy", fleet=name, nodes_from="plan", after="new_node_in.start")
+                >> ReturnToRotationOperator(
+                    task_id="return_to_rotation", fleet=name, node=NEW_NODE, left="new_node_out.take_out"
+                )
+                >> SoakSensor(task_id="soak", fleet=name, nodes_from="plan", after="new_node_in.return_to_rotation")
             )
 
         @task_group(group_id="remaining_nodes")
@@ -142,13 +171,13 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
             (
                 TurnSensor(task_id="turn", last_step="remaining_nodes.soak")
                 >> TakeOutOperator(task_id="take_out", **at)
-                >> DrainedSensor(task_id="drained", **wait)
-                >> StopOperator(task_id="stop", **at)
+                >> DrainedSensor(task_id="drained", after="remaining_nodes.take_out", **wait)
+                >> StopOperator(task_id="stop", drained="remaining_nodes.drained", **at)
                 >> SwitchReleaseOperator(task_id="switch_release", **at)
                 >> StartOperator(task_id="start", **at)
-                >> HealthySensor(task_id="healthy", **wait)
-                >> ReturnToRotationOperator(task_id="return_to_rotation", **at)
-                >> SoakSensor(task_id="soak", **wait)
+                >> HealthySensor(task_id="healthy", after="remaining_nodes.start", **wait)
+                >> ReturnToRotationOperator(task_id="return_to_rotation", left="remaining_nodes.take_out", **at)
+                >> SoakSensor(task_id="soak", after="remaining_nodes.return_to_rotation", **wait)
             )
 
         remaining = remaining_nodes.expand(node=line_up(plan.output))

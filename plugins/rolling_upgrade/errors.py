@@ -14,10 +14,13 @@ class RollingUpgradeError(Exception):
         self.expected = expected
         self.safe = safe
         self.next_step = next_step
+        self.settled = ""
+        """What was done after the failure to leave things safe; set by whoever did it."""
         super().__init__(found, expected, safe, next_step)
 
     def __str__(self) -> str:
-        return f"Found: {self.found}\nExpected: {self.expected}\nSafe now: {self.safe}\nNext: {self.next_step}"
+        said = f"Found: {self.found}\nExpected: {self.expected}\nSafe now: {self.safe}\nNext: {self.next_step}"
+        return f"{said}\n{self.settled}" if self.settled else said
 
 
 class RefusedError(RollingUpgradeError):

@@ -41,13 +41,16 @@ class Run:
         observed = Observation(dict.fromkeys(fleet.node_names, OLD), ("2023_1_contract01",))
         self._records = {"plan": make_plan(request, observed, fleet, releases).to_dict(), **records}
 
+    map_index = -1
+
     def xcom_pull(self, task_ids: str, **_: Any) -> Any:
         return self._records.get(task_ids)
 
 
-def call(operator: type[Any], node: str = NODE, **records: Any) -> dict[str, Any]:
-    """Run one step on that node, as a worker would."""
-    done: dict[str, Any] = operator(task_id="step", fleet="lab", node=node).execute({"ti": Run(**records)})
+def call(operator: type[Any], node: str = NODE, after: dict[str, str] | None = None, **records: Any) -> dict[str, Any]:
+    """Run one step on that node, as a worker would; ``after`` names the steps that it asks for their records."""
+    step = operator(task_id="step", fleet="lab", node=node, **(after or {}))
+    done: dict[str, Any] = step.execute({"ti": Run(**records)})
     return done
 
 
@@ -70,7 +73,7 @@ def _reach_the_lab(fleet_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_node_in_rotation_is_not_stopped() -> None:
     before = main_pids([NODE])
     with pytest.raises(PrecheckError, match=f"{NODE} is not drained"):
-        call(StopOperator)
+        call(StopOperator, after={"drained": "drained"})
     assert main_pids([NODE]) == before
 
 
@@ -132,7 +135,7 @@ def test_a_node_neither_starts_nor_returns_before_migration_is_complete() -> Non
         call(StartOperator, migration_complete={"did": "of another run's database"})
     assert of(NODE)["releases"] == []
     with pytest.raises(PrecheckError, match=f"is not proven to run {NEW}"):
-        call(ReturnToRotationOperator)
+        call(ReturnToRotationOperator, after={"left": "take_out"})
     assert set(of(NODE)["rotation"].values()) == {"MAINT"}
 
 

@@ -44,7 +44,7 @@ class ScriptedTrigger(WaitTrigger):
             raise outcome
         return outcome
 
-    def settle(self, wait: Wait) -> str:
+    def settle(self, wait: Wait, error: Exception) -> str:
         self.settled.append(wait.node.name)
         return self._does
 
@@ -118,6 +118,8 @@ class Clock:
 
     def monotonic(self) -> float:
         return 1000.0 + 50 * self._trigger.polls
+
+    time = monotonic
 
 
 def test_a_short_silence_is_waited_out(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.triggers.drained import DrainedTrigger
-from rolling_upgrade.triggers.healthy import HealthyTrigger, why_not_healthy
+from rolling_upgrade.triggers.healthy import HealthyTrigger
 from rolling_upgrade.triggers.soak import SoakTrigger
-from rolling_upgrade.triggers.waiting import Skip, Wait
+from rolling_upgrade.triggers.waiting import Wait
 from tests.integration.parts.clients import Client, slow_request_to
 from tests.integration.parts.fleets import NAME, NEW, OLD, plan
 from tests.integration.parts.processes import until
@@ -30,13 +30,17 @@ def drained() -> DrainedTrigger:
     return DrainedTrigger(fleet=NAME, nodes_from="plan")
 
 
+def why_not_healthy(site: Site) -> list[str]:
+    return HealthyTrigger(fleet=NAME, nodes_from="plan").why_not_healthy(site.wait())
+
+
 def on_the_balanced_port(site: Site, **kwargs: float) -> Wait:
     """The wait for node1 with the port that the balancers really send its requests to."""
     return replace(site.wait("node1", **kwargs), profile=replace(site.profile, port=site.servers["node1"].port))
 
 
 def poll_to_the_end(trigger: DrainedTrigger, wait: Wait) -> Record:
-    found: list[Record | Skip] = []
+    found: list[object] = []
 
     def ended() -> bool:
         outcome = trigger.poll(wait)
@@ -98,13 +102,18 @@ def test_a_node_that_runs_the_target_is_not_drained(site: Site) -> None:
 
 def test_a_started_node_is_healthy_once_its_checks_pass(site: Site) -> None:
     site.set_everywhere("node1", Admin.MAINT)
-    assert "no process listens on the service's port" in why_not_healthy(site.wait())
+    assert "no process listens on the service's port" in HealthyTrigger(fleet=NAME, nodes_from="plan").why_not_healthy(
+        site.wait()
+    )
 
     with service(site.root, f"releases/{NEW}", site.profile.port):
-        assert {reason.split(",")[0] for reason in why_not_healthy(site.wait())} == {"lb1 says MAINT", "lb2 says MAINT"}
+        assert {reason.split(",")[0] for reason in why_not_healthy(site)} == {"lb1 says MAINT", "lb2 says MAINT"}
         assert site.start()["did"] == f"runs {NEW} already; the balancers check it anew"
         assert site.rotation() == [DRAINING, DRAINING], "it is checked and gets no requests"
-        until(lambda: not why_not_healthy(site.wait()), "node1 to be healthy")
+        until(
+            lambda: not why_not_healthy(site),
+            "node1 to be healthy",
+        )
         assert HealthyTrigger(fleet=NAME, nodes_from="plan").poll(site.wait()) is not None
 
 
@@ -115,7 +124,7 @@ def test_a_check_from_before_maintenance_makes_nobody_healthy(site: Site) -> Non
 
     with service(site.root, f"releases/{NEW}", site.profile.port):
         site.start()
-        assert why_not_healthy(site.wait()), "no check has been made since the start"
+        assert why_not_healthy(site), "no check has been made since the start"
 
 
 def test_a_node_that_stays_up_and_proven_has_soaked(site: Site) -> None:

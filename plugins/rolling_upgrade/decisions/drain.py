@@ -12,6 +12,8 @@ from enum import Enum
 
 from rolling_upgrade.decisions.rotation import Rotation, ServerView
 
+LISTED = 10
+"""How many open sessions a message names; an operator reads it at night."""
 QUIET_OBSERVATIONS = 2
 """How many observations in a row without an established connection on the node count as drained."""
 
@@ -23,6 +25,29 @@ class DrainAction(Enum):
     WAIT = "requests are in flight"
     ENTER_MAINTENANCE = "nothing in flight on any balancer: close pooled connections"
     COUNT_SOCKETS = "count the node's own connections"
+
+
+@dataclass(frozen=True)
+class OpenSession:
+    """A client that is being served by a server through a balancer."""
+
+    balancer: str
+    server: str
+    source: str
+    """Address and port of the client, as the balancer sees it."""
+    age_seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.source} for {self.age_seconds} s through {self.balancer}"
+
+
+def describe_sessions(sessions: Sequence[OpenSession]) -> str:
+    """The sessions for a message: how many, and the oldest ones with where they come from and since when."""
+    if not sessions:
+        return "no open session is listed by a balancer"
+    oldest = sorted(sessions, key=lambda session: -session.age_seconds)[:LISTED]
+    more = f", and {len(sessions) - LISTED} younger ones" if len(sessions) > LISTED else ""
+    return f"{len(sessions)} open: " + "; ".join(map(str, oldest)) + more
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue, Release
-from rolling_upgrade.fleet.inventory import Fleet
+from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout
 
 MAX_SECONDS = 86_400
-KNOWN_FIELDS = ("target_release", "nodes", "new_node", "drain_timeout_seconds", "soak_seconds", "dry_run")
+KNOWN_FIELDS = (
+    "target_release",
+    "nodes",
+    "new_node",
+    "drain_timeout_seconds",
+    "on_drain_timeout",
+    "soak_seconds",
+    "dry_run",
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,10 @@ class Request:
     target_release: str
     nodes: tuple[str, ...]
     """In the order of their turns; the new node first."""
+    new_node_chosen: bool
+    """Somebody named the new node, so that no other may take its place."""
     drain_timeout_seconds: int
+    on_drain_timeout: OnDrainTimeout
     soak_seconds: int
     dry_run: bool
 
@@ -38,6 +49,8 @@ class Observation:
     """For each node of the fleet the release that it is proven to run, None where it is not proven."""
     heads: tuple[str, ...]
     """Alembic revisions of the schema."""
+    out: tuple[str, ...] = ()
+    """Nodes that somebody has taken out of rotation on any balancer."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,7 @@ class Plan:
     left_behind: tuple[str, ...]
     """Nodes of the fleet that this run does not touch and that run another release: no contract while there are any."""
     drain_timeout_seconds: int
+    on_drain_timeout: OnDrainTimeout
     soak_seconds: int
     dry_run: bool
     heads: tuple[str, ...]
@@ -88,9 +102,11 @@ def read_request(form: Mapping[str, Any], fleet: Fleet, catalogue: Catalogue) ->
     return Request(
         target_release=target,
         nodes=_order(form.get("nodes"), form.get("new_node"), fleet),
+        new_node_chosen=form.get("new_node") not in (None, ""),
         drain_timeout_seconds=_seconds(
             "drain_timeout_seconds", form.get("drain_timeout_seconds"), fleet.defaults.drain_timeout_seconds, least=1
         ),
+        on_drain_timeout=_policy(form.get("on_drain_timeout"), fleet),
         soak_seconds=_seconds("soak_seconds", form.get("soak_seconds"), fleet.defaults.soak_seconds, least=0),
         dry_run=dry_run,
     )
@@ -112,18 +128,57 @@ def make_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: 
         )
     _refuse_schema(observed.heads, target, catalogue)
     old = [name for name, version in observed.releases.items() if version != target.version]
+    nodes = _out_first(request, observed, old)
     return Plan(
         fleet=fleet.name,
         from_releases=dict(observed.releases),
         target_release=target.version,
-        nodes=request.nodes,
-        already_there=tuple(name for name in request.nodes if name not in old),
-        left_behind=tuple(name for name in old if name not in request.nodes),
+        nodes=nodes,
+        already_there=tuple(name for name in nodes if name not in old),
+        left_behind=tuple(name for name in old if name not in nodes),
         drain_timeout_seconds=request.drain_timeout_seconds,
+        on_drain_timeout=request.on_drain_timeout,
         soak_seconds=request.soak_seconds,
         dry_run=request.dry_run,
         heads=observed.heads,
     )
+
+
+def _out_first(request: Request, observed: Observation, old: Sequence[str]) -> tuple[str, ...]:
+    """The order of turns: a node that is out of rotation already goes first, since no other may leave beside it.
+
+    It is out because an earlier run ended half-way, or because somebody took it out. Raises RefusedError when that
+    cannot be so.
+    """
+    waiting = [name for name in request.nodes if name in old and name not in observed.out]
+    if not waiting or not observed.out:
+        return request.nodes
+    outside = [name for name in observed.out if name not in request.nodes]
+    if outside:
+        raise _refused(
+            f"{', '.join(outside)} is out of rotation and not among the nodes of this run, "
+            f"so {', '.join(waiting)} could not leave",
+            "every node that is out to be part of the run, or back in rotation",
+        )
+    if request.new_node_chosen and request.new_node not in observed.out:
+        raise _refused(
+            f"new_node is {request.new_node!r}, and {', '.join(observed.out)} is out of rotation already",
+            f"new_node empty, or {' or '.join(observed.out)}",
+        )
+    return (
+        *(name for name in request.nodes if name in observed.out),
+        *(name for name in request.nodes if name not in observed.out),
+    )
+
+
+def _policy(value: object, fleet: Fleet) -> OnDrainTimeout:
+    if value is None or value == "":
+        return fleet.defaults.on_drain_timeout
+    for policy in get_args(OnDrainTimeout):
+        if value == policy:
+            chosen: OnDrainTimeout = policy
+            return chosen
+    raise _refused(f"on_drain_timeout is {value!r}", f"one of {', '.join(get_args(OnDrainTimeout))}")
 
 
 def _refuse_schema(heads: tuple[str, ...], target: Release, catalogue: Catalogue) -> None:
@@ -138,6 +193,13 @@ def _refuse_schema(heads: tuple[str, ...], target: Release, catalogue: Catalogue
         + ("" if at else ", which is of no release in the catalogue"),
         f"a schema from which {target.version} can be reached",
     )
+
+
+_TIMEOUT_MEANS: dict[OnDrainTimeout, str] = {
+    "hold": "the node goes back into rotation and the run holds; nothing is cut",
+    "ask": "a person is asked; nothing is cut without the answer",
+    "cut": "what is still open is CUT",
+}
 
 
 def describe(plan: Plan) -> list[str]:
@@ -155,7 +217,8 @@ def describe(plan: Plan) -> list[str]:
     else:
         lines.append("contract: after every node of the fleet is proven to run the target release")
     lines.append(
-        f"each drain may take {plan.drain_timeout_seconds} s and is never cut; each node soaks {plan.soak_seconds} s"
+        f"each drain may take {plan.drain_timeout_seconds} s, then {_TIMEOUT_MEANS[plan.on_drain_timeout]}; "
+        f"each node soaks {plan.soak_seconds} s"
     )
     return lines
 

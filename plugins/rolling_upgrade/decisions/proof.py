@@ -25,6 +25,11 @@ class Process:
     in_unit: bool
     """It is in the unit's cgroup."""
 
+    @property
+    def is_orphan(self) -> bool:
+        """It shares the port with the service and is not of its unit, as workers are that outlive their master."""
+        return self.listens and not self.in_unit
+
     def __str__(self) -> str:
         return f"pid {self.pid} ({self.command[:80]}), release {'+'.join(self.releases) or 'unknown'}"
 
@@ -44,6 +49,8 @@ class NodeView:
     established: int
     """Established TCP connections on the service's port."""
     processes: tuple[Process, ...] = field(default_factory=tuple)
+    archives: Mapping[str, str] = field(default_factory=dict)
+    """For each complete release the SHA-256 of the archive that it came from; empty where that is not on record."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NodeView:
@@ -54,6 +61,7 @@ class NodeView:
             current=data["current"],
             complete_releases=tuple(data["complete_releases"]),
             established=int(data["established"]),
+            archives=dict(data.get("archives", {})),
             processes=tuple(
                 Process(
                     pid=int(p["pid"]),
@@ -82,7 +90,10 @@ def why_not_proven(view: NodeView, release: str) -> list[str]:
 
 def why_not_stopped(view: NodeView) -> list[str]:
     """Reasons for which the service is not completely shut down; empty when it is."""
-    reasons = [f"{process} is still there" for process in view.service_processes]
+    reasons = [
+        f"{process} is still there" + (", an orphan: it shares the port and is not of the unit" * process.is_orphan)
+        for process in view.service_processes
+    ]
     if view.active_state not in ("inactive", "failed"):
         reasons.append(f"the unit is {view.active_state} ({view.sub_state})")
     if view.established:

@@ -27,6 +27,25 @@ class Rotation(Enum):
 
 
 @dataclass(frozen=True)
+class Errors:
+    """Errors of one server that one balancer has counted since it was started."""
+
+    connections: int = 0
+    """Connections to the server that failed (``econ``)."""
+    responses: int = 0
+    """Answers that broke or could not be understood (``eresp``)."""
+    http_5xx: int = 0
+    """Answers of the server with a status of 500 or more (``hrsp_5xx``)."""
+
+    @property
+    def total(self) -> int:
+        return self.connections + self.responses + self.http_5xx
+
+    def __str__(self) -> str:
+        return f"{self.http_5xx} answers of 5xx, {self.connections} failed connections, {self.responses} broken answers"
+
+
+@dataclass(frozen=True)
 class ServerView:
     """One server as one balancer sees it.
 
@@ -45,6 +64,7 @@ class ServerView:
     address: str = ""
     draining: bool = False
     """A drain is set; while the server is DOWN as well, ``status`` does not tell."""
+    errors: Errors = Errors()
 
     @property
     def rotation(self) -> Rotation:

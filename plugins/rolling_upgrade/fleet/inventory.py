@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -81,11 +81,33 @@ class Config(_Model):
     values: dict[str, Any] = Field(default_factory=dict)
 
 
+class Stop(_Model):
+    """How the service of a drained node is stopped. A unit that does not end is killed only with ``kill``."""
+
+    seconds: int = Field(default=120, ge=1, le=3600)
+    """How long the unit may take to end."""
+    kill: bool = False
+
+
+class Health(_Model):
+    """What a node must do before it gets requests again, beyond answering its probes."""
+
+    image: bool = True
+    """Upload, download and delete a small image through the node itself, where it takes requests without a token."""
+
+
+OnDrainTimeout = Literal["hold", "ask", "cut"]
+"""What happens when a drain takes too long: put the node back and fail, ask a person, or cut what is open."""
+
+
 class Defaults(_Model):
     """What a run uses where the form leaves something open. Times are in seconds."""
 
     drain_timeout_seconds: int = Field(default=600, ge=1, le=86_400)
+    on_drain_timeout: OnDrainTimeout = "hold"
     soak_seconds: int = Field(default=30, ge=0, le=86_400)
+    soak_errors: int = Field(default=0, ge=0)
+    """Errors of a node (5xx, failed connections, broken answers) that its soak lets pass, for each balancer."""
     min_in_rotation: int | None = Field(default=None, ge=1)
     """Servers that stay UP on every balancer while a node is out; None means all but one, at least 1."""
 
@@ -101,6 +123,8 @@ class Fleet(_Model):
     releases: Releases
     backup: Backup
     config: Config
+    stop: Stop = Stop()
+    health: Health = Health()
     defaults: Defaults = Defaults()
 
     @model_validator(mode="after")

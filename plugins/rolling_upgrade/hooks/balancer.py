@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import socket
 from enum import Enum
 from typing import Any
 
-from rolling_upgrade.decisions.rotation import ServerView
+from rolling_upgrade.decisions.drain import OpenSession
+from rolling_upgrade.decisions.rotation import Errors, ServerView
 from rolling_upgrade.errors import UnreachableError, VerifyError
 from rolling_upgrade.fleet.inventory import Balancer
 from rolling_upgrade.hooks.connections import usable
@@ -71,6 +73,11 @@ class BalancerHook:
                 check=row.get("check_status") or "",
                 address=row.get("addr") or "",
                 draining=row["svname"] in draining,
+                errors=Errors(
+                    connections=int(row.get("econ") or 0),
+                    responses=int(row.get("eresp") or 0),
+                    http_5xx=int(row.get("hrsp_5xx") or 0),
+                ),
             )
             for row in rows
             if row["pxname"] == self.balancer.backend and row["svname"] not in ("BACKEND", "FRONTEND")
@@ -104,6 +111,13 @@ class BalancerHook:
         """
         self._tell(f"set server {self.balancer.backend}/{server} health down", server)
 
+    def sessions(self, server: str) -> list[OpenSession]:
+        """What is open through this balancer to the server now, the oldest first. Raises UnreachableError."""
+        lines = self._ask("show sess").splitlines()
+        found = (parse_session(self.name, line) for line in lines if f" be={self.balancer.backend} " in line)
+        mine = [session for session in found if session and session.server == server]
+        return sorted(mine, key=lambda session: -session.age_seconds)
+
     def refusal_of_admin(self) -> str | None:
         """Why this socket may not change anything, or None. It asks with a change that cannot apply to any server."""
         reply = self._ask(f"set server {self.balancer.backend}/ state ready").strip()
@@ -135,6 +149,21 @@ class BalancerHook:
             safe="a question changes no state; a change that got no answer is looked at again by the next try.",
             next_step="bring the balancer or its runtime socket back, then clear this task.",
         )
+
+
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
+def parse_session(balancer: str, line: str) -> OpenSession | None:
+    """One line of ``show sess``; None for one that does not tell source, server and age.
+
+    An age looks like ``7s``, ``2m7s`` or ``1d2h`` (HAProxy management guide, "show sess").
+    """
+    words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    if not {"src", "srv", "age"} <= words.keys():
+        return None
+    age = sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"(\d+)([dhms])", words["age"]))
+    return OpenSession(balancer, words["srv"], words["src"], age)
 
 
 def _draining_servers(states: str) -> set[str]:

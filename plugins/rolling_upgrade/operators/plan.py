@@ -6,9 +6,11 @@ from typing import Any
 
 from rolling_upgrade.decisions.planning import Observation, describe, make_plan, read_request
 from rolling_upgrade.decisions.proof import proven_release
+from rolling_upgrade.decisions.rotation import views_of
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load_named
+from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators.step import PLAN_KEY, FleetOperator
@@ -52,4 +54,11 @@ def _observe(fleet: Fleet) -> Observation:
             # Preflight names an unreachable node of this run; for a node that the run leaves alone it is no obstacle
             # until contract, which asks again.
             releases[node.name] = None
-    return Observation(releases=releases, heads=DatabaseHook(fleet.database).heads())
+    views = Balancers.from_connections(fleet).views()
+    return Observation(
+        releases=releases,
+        heads=DatabaseHook(fleet.database).heads(),
+        out=tuple(
+            node.name for node in fleet.nodes if any(view.rotation.is_out for view in views_of(node.server_name, views))
+        ),
+    )

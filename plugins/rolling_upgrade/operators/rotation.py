@@ -7,8 +7,9 @@ from typing import Any
 
 from rolling_upgrade.decisions.proof import why_not_proven
 from rolling_upgrade.decisions.rotation import is_in, is_out, views_of, why_not_take_out
+from rolling_upgrade.decisions.soak import counts
 from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyError
-from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 
@@ -75,6 +76,11 @@ class TakeOutOperator(NodeOperator):
 class ReturnToRotationOperator(NodeOperator):
     """Set ``ready`` on every balancer and see it UP there. Refuses a node that is not proven new."""
 
+    def __init__(self, *, left: str, **kwargs: Any) -> None:
+        """``left`` is the step that took the node out, or passed it over."""
+        super().__init__(**kwargs)
+        self.left = left
+
     def step(self, step: NodeStep, context: Any) -> Record:
         server, names = step.node.server_name, step.balancers.names
         reasons = why_not_proven(step.ssh.observe(step.profile), step.release)
@@ -85,8 +91,10 @@ class ReturnToRotationOperator(NodeOperator):
                 safe="the node stays out of rotation; the other nodes serve.",
                 next_step="clear this node's steps from stop on.",
             )
-        if is_in(server, names, step.balancers.views()):
-            return record("is in rotation already", changed=False)
+        before = step.balancers.views_of(server)
+        if is_in(server, names, before):
+            passed_over = self._was_passed_over(context)
+            return record("is in rotation already", changed=False, passed_over=passed_over, errors=counts(before))
         told = step.balancers.set_where(server, Admin.READY, lambda view: not view.rotation.takes_new_requests)
         deadline = time.monotonic() + UP_SECONDS
         while not is_in(server, names, views := step.balancers.views_of(server)):
@@ -100,4 +108,9 @@ class ReturnToRotationOperator(NodeOperator):
                     next_step="look at the health check of the balancer that is named, then clear this task.",
                 )
             time.sleep(POLL_SECONDS)
-        return record(f"takes requests again ({', '.join(told)})", changed=True)
+        return record(f"takes requests again ({', '.join(told)})", changed=True, errors=counts(before))
+
+    def _was_passed_over(self, context: Any) -> bool:
+        ti = context["ti"]
+        left = read(ti.xcom_pull(task_ids=self.left, map_indexes=ti.map_index))
+        return bool(left and left.get("passed_over"))

@@ -6,19 +6,22 @@ import time
 from typing import Any
 
 from rolling_upgrade.decisions.phases import Phase
-from rolling_upgrade.decisions.proof import why_not_proven, why_not_stopped
+from rolling_upgrade.decisions.proof import NodeView, why_not_proven, why_not_stopped
 from rolling_upgrade.decisions.rotation import Rotation, is_in, is_out, views_of
 from rolling_upgrade.errors import PrecheckError, VerifyError
-from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
+from rolling_upgrade.fleet.inventory import Fleet, Node
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.put_back import put_back
+from rolling_upgrade.hooks.unit import ServiceUnit
+from rolling_upgrade.operators.stage_release import expected_sum
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 
 MIGRATION_TASK = "migration_complete"
-STOP_SECONDS = 120.0
 GONE_SECONDS = 15.0
-"""How long after a stop that systemd calls done the last process or socket may still be seen."""
+"""How long after a kill the last process or socket may still be seen."""
 POLL_SECONDS = 0.25
 # A rename replaces the old link in one step; there is no moment without a `current`.
 SWITCH = 'rm -f "$1.new"; ln -s "$2" "$1.new"; mv -T "$1.new" "$1"'
@@ -27,42 +30,98 @@ SWITCH = 'rm -f "$1.new"; ln -s "$2" "$1.new"; mv -T "$1.new" "$1"'
 class StopOperator(NodeOperator):
     """Stop the unit of a drained node and see that nothing of it is left.
 
-    Refuses a node that a balancer still sends requests to or that still serves one: on a stop the service cuts
-    what is in flight.
+    Refuses a node that a balancer still sends requests to or that still serves one, unless the drain before it was
+    cut by choice: on a stop the service cuts what is in flight. A failure before the stop began puts the node back
+    into rotation; afterwards it stays out. Nothing is killed unless the fleet file allows it.
     """
 
+    def __init__(self, *, drained: str, **kwargs: Any) -> None:
+        """``drained`` is the step whose record tells whether somebody chose to cut."""
+        super().__init__(**kwargs)
+        self.drained = drained
+        self._begun = False
+
     def step(self, step: NodeStep, context: Any) -> Record:
+        unit = ServiceUnit(step.ssh, step.profile)
         view = step.ssh.observe(step.profile)
         if not why_not_proven(view, step.release):
             return record(f"runs {step.release} already: not stopped", changed=False)
+        self._begun = view.active_state in ("deactivating", "inactive", "failed")
         if not why_not_stopped(view):
+            unit.hold()
             return record("is stopped already", changed=False)
-        busy = [f"{view.established} connections are established on the node"] if view.established else []
-        # Asked last, right before the stop: in maintenance no balancer opens a connection to the node.
-        busy += [
-            str(server)
-            for server in step.balancers.views_of(step.node.server_name)
-            if server.rotation is not Rotation.MAINTENANCE or server.open_requests
-        ]
-        if busy:
-            raise PrecheckError(
-                f"{step.node.name} is not drained: " + "; ".join(busy) + ".",
-                expected="maintenance on every balancer, nothing open there, and no connection on the node.",
-                safe="the service was not stopped; no request was cut.",
-                next_step="clear this node from take_out on: the drain begins again.",
-            )
-        step.ssh.must_run(["systemctl", "stop", step.profile.unit], sudo="root", timeout=STOP_SECONDS)
-        deadline = time.monotonic() + GONE_SECONDS
-        while reasons := why_not_stopped(step.ssh.observe(step.profile)):
-            if time.monotonic() > deadline:
-                raise VerifyError(
-                    f"{step.profile.unit} on {step.node.name} was stopped, and yet " + "; ".join(reasons) + ".",
-                    expected="no process of the unit, no listener and no connection on the port.",
-                    safe="the node is out of rotation; the other nodes serve; nothing was switched.",
-                    next_step="end what is named on the node by its pid, then clear this task.",
-                )
-            time.sleep(POLL_SECONDS)
+        if not self._begun:
+            _refuse_busy(step, view, cut=self._chosen_cut(context))
+            unit.hold()
+            self._begin(step, unit)
+        self._see_it_end(step, unit)
         return record("stopped: no process, no listener, no connection", changed=True)
+
+    def settle(self, fleet: Fleet, node: Node) -> str:
+        return "" if self._begun else f"{node.name} was not stopped by this step and was {put_back(fleet, node)}"
+
+    def _chosen_cut(self, context: Any) -> bool:
+        ti = context["ti"]
+        drained = read(ti.xcom_pull(task_ids=self.drained, map_indexes=ti.map_index))
+        return bool(drained and drained.get("cut"))
+
+    def _begin(self, step: NodeStep, unit: ServiceUnit) -> None:
+        try:
+            unit.begin_stop()
+        except VerifyError as error:
+            unit.let_go()
+            raise PrecheckError(
+                error.found,
+                expected="systemd to take the stop of the unit.",
+                safe="the service was not stopped; no request was cut.",
+                next_step="mend what systemd names on the node, then clear take_out of this node with what follows it.",
+            ) from error
+        self._begun = True
+
+    def _see_it_end(self, step: NodeStep, unit: ServiceUnit) -> None:
+        self._begun = True
+        allowed = step.fleet.stop
+        reasons = _until_stopped(step, allowed.seconds)
+        if reasons and allowed.kill:
+            self.log.warning("not ended after %d s, and the fleet file allows a kill: %s", allowed.seconds, reasons)
+            unit.kill()
+            reasons = _until_stopped(step, GONE_SECONDS)
+        if reasons:
+            raise VerifyError(
+                f"{step.profile.unit} on {step.node.name} was told to stop, and {allowed.seconds} s later "
+                + "; ".join(reasons)
+                + ".",
+                expected="no process of the unit, no listener and no connection on the port.",
+                safe="the node is out of rotation; the other nodes serve; nothing was killed and nothing switched.",
+                next_step="end what is named on the node by its pid (or allow it: `stop: {kill: true}` in the fleet "
+                "file), then clear this task.",
+            )
+
+
+def _refuse_busy(step: NodeStep, view: NodeView, *, cut: bool) -> None:
+    """Raise PrecheckError while the node serves anything or a balancer may send it more."""
+    busy = [f"{view.established} connections are established on the node"] if view.established and not cut else []
+    # Asked last, right before the stop: in maintenance no balancer opens a connection to the node.
+    busy += [
+        str(server)
+        for server in step.balancers.views_of(step.node.server_name)
+        if server.rotation is not Rotation.MAINTENANCE or (server.open_requests and not cut)
+    ]
+    if busy:
+        raise PrecheckError(
+            f"{step.node.name} is not drained: " + "; ".join(busy) + ".",
+            expected="maintenance on every balancer, nothing open there, and no connection on the node.",
+            safe="the service was not stopped; no request was cut.",
+            next_step="clear take_out of this node with what follows it: the drain begins again.",
+        )
+
+
+def _until_stopped(step: NodeStep, seconds: float) -> list[str]:
+    """Wait until nothing of the service is left, at most so many seconds; returns what is left then."""
+    deadline = time.monotonic() + seconds
+    while (reasons := why_not_stopped(step.ssh.observe(step.profile))) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return reasons
 
 
 class SwitchReleaseOperator(NodeOperator):
@@ -75,6 +134,8 @@ class SwitchReleaseOperator(NodeOperator):
         reasons = why_not_stopped(view)
         if step.release not in view.complete_releases:
             reasons.append(f"{step.release} is not staged")
+        elif view.archives.get(step.release) not in (None, "", expected_sum(step)):
+            reasons.append(f"{step.release} was staged from another archive than the one to be rolled out")
         if reasons:
             raise PrecheckError(
                 f"{step.node.name} cannot be switched: " + "; ".join(reasons) + ".",
@@ -117,8 +178,7 @@ class StartOperator(NodeOperator):
         _let_check(step)
         if proven:
             return record(f"runs {step.release} already; the balancers check it anew", changed=False)
-        step.ssh.must_run(["systemctl", "reset-failed", step.profile.unit], sudo="root")
-        step.ssh.must_run(["systemctl", "start", step.profile.unit], sudo="root")
+        ServiceUnit(step.ssh, step.profile).start()
         return record(f"started on {step.release}", changed=True)
 
 

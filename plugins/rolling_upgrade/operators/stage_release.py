@@ -10,22 +10,26 @@ from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.hooks.database import service_login
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
-from rolling_upgrade.services.configuration import render
+from rolling_upgrade.services.configuration import render, store_groups
 
-UPLOAD = 'mktemp -d "/var/tmp/release.XXXXXX"'
+# Only one run changes a fleet, so what lies there of another try is of one that was cut off.
+UPLOAD = "rm -rf /var/tmp/rolling-upgrade.??????; mktemp -d /var/tmp/rolling-upgrade.XXXXXX"
 # Unpacked under a name that no one uses, marked complete, then renamed: a tree is whole or it is not there.
 UNPACK = """
 archive=$1; sum=$2; tree=$3; version=$4
+rm -rf "$(dirname "$tree")"/.partial.??????
 printf '%s  %s\\n' "$sum" "$archive" | sha256sum --check --quiet
 partial=$(mktemp -d "$(dirname "$tree")/.partial.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
 tar -xzf "$archive" -C "$partial" --no-same-owner
 test -d "$partial/$version"
 chmod 755 "$partial/$version"
-touch "$partial/$version/.complete"
+printf '%s\\n' "$sum" >"$partial/$version/.complete"
 rm -rf "$tree"
 mv -T "$partial/$version" "$tree"
 """
+INTO_PLACE = 'if test -e "$2"; then cp -p "$2" "$2.previous"; fi; mv -T "$1" "$2"'
+VALIDATE_SECONDS = 120.0
 CONFIGURATION_SUM = 'test -f "$1" && sha256sum "$1" | cut -d" " -f1 || true'
 
 
@@ -40,8 +44,9 @@ class StageReleaseOperator(NodeOperator):
         if view.current == step.release:
             return record(f"{step.release} is what the node is switched to; left alone", changed=False)
         did = []
-        if step.release not in view.complete_releases:
-            _ship(step)
+        expected = expected_sum(step)
+        if step.release not in view.complete_releases or view.archives.get(step.release) not in (None, "", expected):
+            _ship(step, expected)
             did.append(f"brought {step.release} beside {view.current}")
         if _configure(step):
             did.append("rendered its configuration")
@@ -55,9 +60,26 @@ class StageReleaseOperator(NodeOperator):
         return record(", ".join(did) or f"{step.release} was staged already", changed=bool(did))
 
 
-def _ship(step: NodeStep) -> None:
-    archive = Path(step.fleet.releases.archives) / step.profile.archive(step.release)
-    expected = Path(f"{archive}.sha256").read_text(encoding="ascii").split()[0]
+def expected_sum(step: NodeStep) -> str:
+    """The checksum of the release's archive, from the file beside it. Raises VerifyError when there is none."""
+    sidecar = Path(f"{_archive(step)}.sha256")
+    try:
+        return sidecar.read_text(encoding="ascii").split()[0]
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise VerifyError(
+            f"the checksum of {step.release} cannot be read from {sidecar}: {error}.",
+            expected="the archive's SHA-256 in it.",
+            safe="nothing was brought to the node.",
+            next_step="put the release's archive and checksum in place again, then clear this task.",
+        ) from error
+
+
+def _archive(step: NodeStep) -> Path:
+    return Path(step.fleet.releases.archives) / step.profile.archive(step.release)
+
+
+def _ship(step: NodeStep, expected: str) -> None:
+    archive = _archive(step)
     folder = step.ssh.script(UPLOAD, sudo=None).strip()
     try:
         remote = f"{folder}/{archive.name}"
@@ -68,17 +90,42 @@ def _ship(step: NodeStep) -> None:
 
 
 def _configure(step: NodeStep) -> bool:
-    """Write the configuration where it is not what the templates give; True when it was written."""
+    """Put the configuration in place where it is not what the templates give; True when it was.
+
+    It gets its name only once the release's own validator knows every option in it; the one before it is kept.
+    """
     text = render(
         step.fleet,
         step.node,
         step.release,
         service_login(step.fleet.database),
         service_port=step.profile.port,
-    ).encode()
+    )
     path = step.profile.configuration_file(step.release)
     there = step.ssh.script(CONFIGURATION_SUM, path).strip()
-    if there == hashlib.sha256(text).hexdigest():
+    if there == hashlib.sha256(text.encode()).hexdigest():
         return False
-    step.ssh.write(path, text, owner="root", group=step.profile.group, mode="0640")
+    candidate = f"{path}.candidate"
+    step.ssh.write(candidate, text.encode(), owner="root", group=step.profile.group, mode="0640")
+    if step.profile.validator:
+        _validate(step, candidate, store_groups(text))
+    step.ssh.script(INTO_PLACE, candidate, path)
     return True
+
+
+def _validate(step: NodeStep, candidate: str, stores: list[str]) -> None:
+    """Raises VerifyError with the options that the release does not know."""
+    command = step.profile.validate_command(step.release, candidate, free_groups=stores)
+    result = step.ssh.run(command, sudo=step.profile.user, timeout=VALIDATE_SECONDS)
+    if result.status != 0:
+        said = [
+            line.removeprefix("ERROR:root:") for line in result.stderr.splitlines() if line.startswith("ERROR:root")
+        ]
+        raise VerifyError(
+            f"the configuration rendered for {step.node.name} is not valid for {step.release}: "
+            + ("; ".join(said) or result.stderr.strip()[-800:])
+            + ".",
+            expected=f"only options that {step.release} knows.",
+            safe="the node serves the old release with its own configuration; the new one is not in use.",
+            next_step=f"correct include/config/{step.fleet.config.templates}, then clear this task.",
+        )

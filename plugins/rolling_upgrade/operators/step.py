@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from rolling_upgrade.decisions.planning import Plan
 from rolling_upgrade.decisions.proof import why_not_proven
+from rolling_upgrade.errors import RollingUpgradeError
 from rolling_upgrade.evidence.record import Record
 from rolling_upgrade.fleet.inventory import Fleet, Node, load_named
 from rolling_upgrade.hooks.balancers import Balancers
@@ -71,20 +72,28 @@ class NodeOperator(BaseOperator):
     def execute(self, context: Any) -> Record:
         fleet = load_named(self.fleet)
         node = fleet.node(self.node)
-        with NodeHook.from_connection(node).connected() as ssh:
-            record = self.step(
-                NodeStep(
-                    fleet=fleet,
-                    profile=profile_of(fleet.service),
-                    plan=plan_of(context),
-                    node=node,
-                    ssh=ssh,
-                    balancers=Balancers.from_connections(fleet),
-                ),
-                context,
-            )
+        try:
+            with NodeHook.from_connection(node).connected() as ssh:
+                record = self.step(
+                    NodeStep(
+                        fleet=fleet,
+                        profile=profile_of(fleet.service),
+                        plan=plan_of(context),
+                        node=node,
+                        ssh=ssh,
+                        balancers=Balancers.from_connections(fleet),
+                    ),
+                    context,
+                )
+        except RollingUpgradeError as error:
+            error.settled = error.settled or self.settle(fleet, node)
+            raise
         self.log.info("%s: %s", node.name, record["did"])
         return {"node": node.name, **record}
 
     def step(self, step: NodeStep, context: Any) -> Record:
         raise NotImplementedError
+
+    def settle(self, fleet: Fleet, node: Node) -> str:
+        """Leave things safe after a failure of ``step``; returns what was done, or nothing. Must not raise."""
+        return ""

@@ -30,10 +30,14 @@ class TriggererSensor(BaseOperator):
 
 
 class NodeSensor(TriggererSensor):
-    """A wait on one node: the first of the list that task ``nodes_from`` returned, or the one at the map index."""
+    """A wait on one node: the first of the list that task ``nodes_from`` returned, or the one at the map index.
 
-    def __init__(self, *, fleet: str, nodes_from: str, **kwargs: Any) -> None:
-        super().__init__(trigger_kwargs={"fleet": fleet, "nodes_from": nodes_from}, **kwargs)
+    ``after`` is the step whose record tells when the wait began.
+    """
+
+    def __init__(self, *, fleet: str, nodes_from: str, after: str | None = None, **kwargs: Any) -> None:
+        self.wait = {"fleet": fleet, "nodes_from": nodes_from, "after": after}
+        super().__init__(trigger_kwargs=self.wait, **kwargs)
 
 
 class TurnSensor(TriggererSensor):
@@ -43,12 +47,6 @@ class TurnSensor(TriggererSensor):
 
     def __init__(self, *, last_step: str, **kwargs: Any) -> None:
         super().__init__(trigger_kwargs={"last_step": last_step}, **kwargs)
-
-
-class DrainedSensor(NodeSensor):
-    """Waits until nothing of the node is in flight on any balancer or on the node itself."""
-
-    trigger = "rolling_upgrade.triggers.drained.DrainedTrigger"
 
 
 class MigrationCompleteSensor(NodeSensor):

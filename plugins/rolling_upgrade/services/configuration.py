@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,14 @@ class ServiceLogin:
 
     def __repr__(self) -> str:
         return f"ServiceLogin({self.login}@{self.host}:{self.port}/{self.name})"
+
+
+def store_groups(text: str) -> list[str]:
+    """Groups that a configuration names itself: its stores, from ``enabled_backends = name:type, …``."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
+    parser.read_string(text)
+    enabled = parser.get("DEFAULT", "enabled_backends", fallback="")
+    return [store.split(":")[0].strip() for store in enabled.split(",") if store.strip()]
 
 
 def render(

@@ -19,4 +19,22 @@ GLANCE = ServiceProfile(
         # pipeline itself, and that too is a correct answer.
         HttpProbe("/v2/images?limit=1", frozenset({200, 401}), contains=""),
     ),
+    validator="bin/oslo-config-validator",
+    # As Glance's own generator of a sample configuration names them (its etc/oslo-config-generator/glance-api.conf).
+    option_namespaces=(
+        "glance.api",
+        "glance.store",
+        "glance.multi_store",
+        "oslo.concurrency",
+        "oslo.messaging",
+        "oslo.middleware",
+        "oslo.db",
+        "oslo.db.concurrency",
+        "oslo.policy",
+        "oslo.log",
+        "oslo.reports",
+        "oslo.limit",
+        "keystonemiddleware.auth_token",
+    ),
+    image_api=True,
 )

@@ -85,6 +85,8 @@ def main(unit: str, port: int, root: str, service: str) -> None:
     shown = _unit(unit)
     current = os.path.join(root, "current")
     names = os.listdir(releases_dir) if os.path.isdir(releases_dir) else []
+    complete = {name: os.path.join(releases_dir, name, ".complete") for name in sorted(names)}
+    complete = {name: mark for name, mark in complete.items() if os.path.exists(mark)}
     print(
         json.dumps(
             {
@@ -92,9 +94,8 @@ def main(unit: str, port: int, root: str, service: str) -> None:
                 "sub_state": shown.get("SubState", "unknown"),
                 "restarts": int(shown.get("NRestarts") or 0),
                 "current": os.path.basename(os.readlink(current)) if os.path.islink(current) else None,
-                "complete_releases": sorted(
-                    name for name in names if os.path.exists(os.path.join(releases_dir, name, ".complete"))
-                ),
+                "complete_releases": list(complete),
+                "archives": {name: _read(mark).strip() for name, mark in complete.items()},
                 "established": _established(port),
                 "processes": _processes(unit, _listeners(port), releases_dir, service),
             }

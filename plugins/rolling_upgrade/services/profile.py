@@ -5,6 +5,7 @@ Commands are built here as lists of words, so that quoting is done once, where a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rolling_upgrade.decisions.phases import Phase
@@ -35,6 +36,14 @@ class ServiceProfile:
     configuration: str
     """Main configuration file, inside a release's tree."""
     probes: tuple[HttpProbe, ...]
+    validator: str = ""
+    """oslo.config's validator, inside a release's tree; empty for a service that has none."""
+    option_namespaces: tuple[str, ...] = ()
+    """Where the validator finds the options that the service knows."""
+    units: str = "/etc/systemd/system"
+    """Where units of the machine's own are kept; what lies there outlives a boot."""
+    image_api: bool = False
+    """It stores images: a node is tried with one before it gets requests again."""
 
     @property
     def releases(self) -> str:
@@ -67,6 +76,18 @@ class ServiceProfile:
 
     def check_command(self, release: str) -> list[str]:
         return self.manage_command(release, "db", "check")
+
+    def validate_command(self, release: str, configuration: str, *, free_groups: Sequence[str] = ()) -> list[str]:
+        """Check a configuration file against the options that the release knows.
+
+        ``free_groups`` are groups that the configuration names itself, such as its stores; no release knows those.
+        """
+        words = [f"{self.tree(release)}/{self.validator}", "--input-file", configuration]
+        for namespace in self.option_namespaces:
+            words += ["--namespace", namespace]
+        for group in free_groups:
+            words += ["--exclude-group", group]
+        return words
 
     def phase_unit(self, release: str, phase: Phase) -> str:
         """Name of the remote unit of a phase: the same for every try, so that one never runs twice at a time."""

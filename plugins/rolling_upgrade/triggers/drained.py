@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from rolling_upgrade.decisions.drain import DrainAction, is_quiet, next_action
 from rolling_upgrade.decisions.proof import why_not_proven
 from rolling_upgrade.decisions.rotation import Rotation, ServerView, why_not_take_out
-from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyError
+from rolling_upgrade.errors import PrecheckError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
-from rolling_upgrade.hooks.balancer import Admin, BalancerHook
+from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.cut import cut
 from rolling_upgrade.hooks.node import NodeHook
-from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
+from rolling_upgrade.hooks.put_back import put_back
+from rolling_upgrade.hooks.sessions import open_sessions
+from rolling_upgrade.triggers.waiting import Ask, Wait, WaitTrigger
 
 
 class DrainedTrigger(WaitTrigger):
     """Drained: nothing in service or queued on any balancer, then maintenance, then no connection on the node.
 
     At every poll it looks whether each balancer still has the drain, since a restarted one forgets it and counts from
-    0, and sets it again. When the time is over it puts the node back into rotation and fails: it never cuts.
+    0, and sets it again. When the time is over the run's ``on_drain_timeout`` decides: ``hold`` puts the node back into
+    rotation and fails, ``ask`` asks a person, ``cut`` cuts. While a person is asked (``asked``) it goes on looking,
+    without a limit: what drains in the meantime needs no answer. ``since`` (ISO 8601) begins the time anew.
     """
 
     poll_seconds = 0.5
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, asked: bool = False, since: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.asked = asked
+        self.since = since
         self._established: list[int] = []
         self._history: list[tuple[float, int]] = []
 
-    def poll(self, wait: Wait) -> Record | None:
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        name, arguments = super().serialize()
+        return name, {**arguments, "asked": self.asked, "since": self.since}
+
+    def counts_from(self, earlier: Record | None) -> float:
+        began = super().counts_from(earlier)
+        return max(began, datetime.fromisoformat(self.since).timestamp()) if self.since else began
+
+    def poll(self, wait: Wait) -> Record | Ask | None:
         balancers = Balancers.from_connections(wait.fleet)
         server = wait.node.server_name
         views = balancers.views_of(server)
@@ -45,8 +61,8 @@ class DrainedTrigger(WaitTrigger):
                 )
         else:
             self._established.clear()
-        if wait.elapsed > wait.plan.drain_timeout_seconds:
-            raise _not_drained(wait, views, self._established)
+        if self._time_is_over(wait):
+            return self._decide(wait, views)
         if progress.action is DrainAction.DRAIN_AGAIN:
             self._drain_again(wait, balancers, progress.lost_on)
         elif progress.action is DrainAction.ENTER_MAINTENANCE:
@@ -54,20 +70,23 @@ class DrainedTrigger(WaitTrigger):
         return None
 
     def gives_up(self, wait: Wait) -> bool:
-        return wait.elapsed > wait.plan.drain_timeout_seconds
+        return self._time_is_over(wait)
 
-    def settle(self, wait: Wait) -> str:
+    def settle(self, wait: Wait, error: Exception) -> str:
         """Put the node back on every balancer that can be told: its service was not stopped."""
-        server, back, not_back = wait.node.server_name, [], []
-        for balancer in wait.fleet.balancers:
-            try:
-                _ready(BalancerHook.from_connection(balancer), server)
-                back.append(balancer.name)
-            except RollingUpgradeError as error:
-                not_back.append(f"{balancer.name} ({error.found})")
-        parts = [f"put back into rotation on {', '.join(back)}"] if back else []
-        parts += [f"NOT put back on {'; '.join(not_back)}: set it ready there by hand"] if not_back else []
-        return f"{wait.node.name} still runs and was {', '.join(parts)}"
+        return f"{wait.node.name} still runs and was {put_back(wait.fleet, wait.node)}"
+
+    def _time_is_over(self, wait: Wait) -> bool:
+        return not self.asked and wait.elapsed > wait.plan.drain_timeout_seconds
+
+    def _decide(self, wait: Wait, views: list[ServerView]) -> Record | Ask:
+        """What the run was told to do when a drain takes too long. Raises VerifyError on ``hold``."""
+        error = _not_drained(wait, views, self._established)
+        if wait.plan.on_drain_timeout == "ask":
+            return Ask(f"{error.found}\nNothing is cut while nobody answers; what drains meanwhile needs no answer.")
+        if wait.plan.on_drain_timeout == "cut":
+            return cut(wait.fleet, wait.node, by="the run's on_drain_timeout", progress=self._history)
+        raise error
 
     def _note(self, wait: Wait, open_requests: int, views: list[ServerView]) -> None:
         if not self._history or self._history[-1][1] != open_requests:
@@ -94,23 +113,16 @@ class DrainedTrigger(WaitTrigger):
 
 def _not_drained(wait: Wait, views: list[ServerView], established: list[int]) -> VerifyError:
     sockets = f"; {established[-1]} connections on the node" if established else ""
+    _, listed = open_sessions(wait.fleet, wait.node)
     return VerifyError(
         f"{wait.node.name} is not drained after {wait.plan.drain_timeout_seconds} s: "
         + "; ".join(map(str, views))
-        + f"{sockets}.",
+        + f"{sockets}. {listed}.",
         expected="no open request on any balancer and no connection on the node.",
         safe="nothing was cut.",
         next_step="wait for the transfers to end, or trigger with a longer drain timeout; then clear take_out of this "
         "node.",
     )
-
-
-def _ready(hook: BalancerHook, server: str) -> None:
-    """Back into rotation; out of maintenance only once new checks have passed, in case the node died meanwhile."""
-    if any(view.server == server and view.rotation is Rotation.MAINTENANCE for view in hook.servers()):
-        hook.set_state(server, Admin.DRAIN)
-        hook.forget_health(server)
-    hook.set_state(server, Admin.READY)
 
 
 def _passed_over(wait: Wait) -> bool:

@@ -33,6 +33,7 @@ def profile(root: Path, port: int) -> ServiceProfile:
         manage="bin/manage",
         configuration="etc/service.conf",
         probes=(),
+        units=str(root / "units"),
     )
 
 
@@ -69,6 +70,7 @@ def plan(fleet: Fleet) -> Plan:
         nodes=fleet.node_names,
         already_there=(),
         left_behind=(),
+        on_drain_timeout="hold",
         drain_timeout_seconds=60,
         soak_seconds=0,
         dry_run=False,
@@ -81,6 +83,7 @@ class TaskInstance:
     """What earlier tasks left behind, as a task instance gives it."""
 
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
+    map_index: int = -1
 
     def xcom_pull(self, task_ids: str, key: str = "return_value", map_indexes: object = None) -> Any:
         return self.xcoms.get((task_ids, key))

@@ -45,19 +45,24 @@ class Site:
     def take_out(self, node: str = "node1") -> dict[str, Any]:
         return TakeOutOperator(task_id="take_out", fleet=NAME, node=node).execute(context(self.fleet))
 
-    def stop(self, node: str = "node1") -> dict[str, Any]:
-        return StopOperator(task_id="stop", fleet=NAME, node=node).execute(context(self.fleet))
+    def stop(self, node: str = "node1", **xcoms: object) -> dict[str, Any]:
+        """``xcoms`` are the results of earlier tasks."""
+        return StopOperator(task_id="stop", fleet=NAME, node=node, drained="drained").execute(
+            context(self.fleet, **xcoms)
+        )
 
     def start(self, node: str = "node1", **xcoms: object) -> dict[str, Any]:
         """``xcoms`` are the results of earlier tasks."""
         return StartOperator(task_id="start", fleet=NAME, node=node).execute(context(self.fleet, **xcoms))
 
     def bring_back(self, node: str = "node1") -> dict[str, Any]:
-        return ReturnToRotationOperator(task_id="return", fleet=NAME, node=node).execute(context(self.fleet))
+        return ReturnToRotationOperator(task_id="return", fleet=NAME, node=node, left="take_out").execute(
+            context(self.fleet)
+        )
 
     def wait(self, node: str = "node1", *, since_seconds: float = 0.0) -> Wait:
         """What a wait for this node works with, as if it had begun that many seconds ago."""
-        began = time.monotonic() - since_seconds
+        began = time.time() - since_seconds
         return Wait(self.fleet, self.profile, plan(self.fleet), self.fleet.node(node), began)
 
     def rotation(self, node: str = "node1") -> list[Rotation]:

@@ -93,7 +93,9 @@ def test_one_run_at_a_time(dag: Any) -> None:
 def test_the_form_offers_what_the_inventory_has(dag: Any) -> None:
     params = dag.params
     assert set(params) == {
-        "target_release", "nodes", "new_node", "drain_timeout_seconds", "soak_seconds", "dry_run",
+        "target_release", "nodes", "new_node", "drain_timeout_seconds", "on_drain_timeout", "soak_seconds", "dry_run",
     }  # fmt: skip
     assert params.get_param("nodes").schema["examples"] == ["node1", "node2", "node3"]
+    assert params.get_param("on_drain_timeout").schema["examples"] == ["hold", "ask", "cut"]
+    assert params["on_drain_timeout"] == "hold"
     assert params.get_param("target_release").schema["examples"] == ["26.1.0", "28.1.0", "30.1.0"]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolling_upgrade.decisions.drain import DrainAction, is_quiet, next_action
+from rolling_upgrade.decisions.drain import DrainAction, OpenSession, describe_sessions, is_quiet, next_action
 from rolling_upgrade.decisions.rotation import ServerView
+from rolling_upgrade.hooks.balancer import parse_session
 
 
 def views(*states: tuple[str, int, int]) -> list[ServerView]:
@@ -69,3 +70,33 @@ def test_sockets_are_counted_only_when_nothing_is_open_and_all_are_in_maintenanc
 )
 def test_quiet_means_no_connection_twice_in_a_row(counts: list[int], quiet: bool) -> None:
     assert is_quiet(counts) is quiet
+
+
+def session(age: int) -> OpenSession:
+    return OpenSession("lb1", "node1", f"192.0.2.7:{40_000 + age}", age)
+
+
+def test_a_message_names_the_oldest_clients_and_counts_the_rest() -> None:
+    said = describe_sessions([session(age) for age in range(14)])
+    assert said.startswith("14 open: 192.0.2.7:40013 for 13 s through lb1; 192.0.2.7:40012 for 12 s through lb1")
+    assert said.endswith("192.0.2.7:40004 for 4 s through lb1, and 4 younger ones")
+    assert describe_sessions([session(5)]) == "1 open: 192.0.2.7:40005 for 5 s through lb1"
+
+
+def test_what_a_balancer_does_not_list_is_said_too() -> None:
+    assert describe_sessions([]) == "no open session is listed by a balancer"
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [("0s", 0), ("7s", 7), ("2m7s", 127), ("1h2m", 3720), ("1d2h", 93_600), ("3d", 259_200)]
+)
+def test_the_age_of_a_session_is_read_as_haproxy_writes_it(age: str, seconds: int) -> None:
+    line = (
+        "0x7f9010: proto=tcpv4 src=192.0.2.7:4711 fe=images be=glance_api srv=node1 ts=00 epoch=0 "
+        f"age={age} calls=3 rate=0 cpu=0 lat=0 rq[f=84,i=0,an=00h,rx=,wx=,ax=] s0=[8,200008h,fd=9,ex=] exp=10m"
+    )
+    assert parse_session("lb1", line) == OpenSession("lb1", "node1", "192.0.2.7:4711", seconds)
+
+
+def test_a_line_that_is_no_session_of_a_server_is_left_out() -> None:
+    assert parse_session("lb1", "0x7f: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00") is None

@@ -127,3 +127,41 @@ def test_a_fleet_that_serves_nowhere_is_refused() -> None:
 def test_a_plan_survives_its_way_through_an_xcom() -> None:
     made = plan(nodes=["node2", "node1"], dry_run=True)
     assert Plan.from_dict(made.to_dict()) == made
+
+
+def test_a_drain_timeout_is_held_unless_somebody_says_otherwise() -> None:
+    assert plan().on_drain_timeout == "hold"
+    assert plan(on_drain_timeout="cut").on_drain_timeout == "cut"
+    assert "CUT" in "\n".join(describe(plan(on_drain_timeout="cut")))
+    assert "CUT" not in "\n".join(describe(plan(on_drain_timeout="ask")))
+
+
+@pytest.mark.parametrize("value", ["Cut", "kill", True, 1, ["cut"], {"cut": True}])
+def test_another_policy_is_refused_by_name(value: object) -> None:
+    with pytest.raises(RefusedError, match=r"on_drain_timeout is .*\nExpected: one of hold, ask, cut"):
+        plan(on_drain_timeout=value)
+
+
+def half_done(out: tuple[str, ...], observed: dict[str, str | None] | None = None, **values: Any) -> Plan:
+    request = read_request(form(**values), FLEET, CATALOGUE)
+    return make_plan(request, Observation(observed or dict(OLD), ("2023_1_contract01",), out), FLEET, CATALOGUE)
+
+
+def test_a_node_that_an_earlier_run_left_out_goes_first() -> None:
+    assert half_done(("node2",), {**OLD, "node2": None}).nodes == ("node2", "node1", "node3")
+    assert half_done(("node3", "node2")).nodes == ("node2", "node3", "node1")
+    assert half_done(("node3",), new_node="node3").nodes == ("node3", "node1", "node2")
+
+
+def test_the_order_picked_is_kept_where_no_other_node_must_leave() -> None:
+    assert half_done(("node2",), dict.fromkeys(OLD, "28.1.0")).nodes == ("node1", "node2", "node3")
+
+
+def test_a_new_node_is_refused_while_another_is_out() -> None:
+    with pytest.raises(RefusedError, match="new_node is 'node1', and node2 is out of rotation already"):
+        half_done(("node2",), new_node="node1")
+
+
+def test_a_run_that_leaves_out_the_node_that_is_out_is_refused() -> None:
+    with pytest.raises(RefusedError, match="node3 is out of rotation and not among the nodes of this run, so node1"):
+        half_done(("node3",), nodes=["node1", "node2"])

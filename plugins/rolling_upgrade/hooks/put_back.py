@@ -1,0 +1,33 @@
+"""Giving a node back to users after a failure that came before its service was stopped."""
+
+from __future__ import annotations
+
+from rolling_upgrade.decisions.rotation import Rotation
+from rolling_upgrade.errors import RollingUpgradeError
+from rolling_upgrade.fleet.inventory import Fleet, Node
+from rolling_upgrade.hooks.balancer import Admin, BalancerHook
+
+
+def put_back(fleet: Fleet, node: Node) -> str:
+    """Set the node ready on every balancer that can be told; returns what was done, for the message.
+
+    Requests reach it there only while its checks pass. Never raises.
+    """
+    back, not_back = [], []
+    for balancer in fleet.balancers:
+        try:
+            _ready(BalancerHook.from_connection(balancer), node.server_name)
+            back.append(balancer.name)
+        except RollingUpgradeError as error:
+            not_back.append(f"{balancer.name} ({error.found})")
+    parts = [f"put back into rotation on {', '.join(back)}"] if back else []
+    parts += [f"NOT put back on {'; '.join(not_back)}: set it ready there by hand"] if not_back else []
+    return ", ".join(parts)
+
+
+def _ready(hook: BalancerHook, server: str) -> None:
+    """Back into rotation; out of maintenance only once new checks have passed, in case the node died meanwhile."""
+    if any(view.server == server and view.rotation is Rotation.MAINTENANCE for view in hook.servers()):
+        hook.set_state(server, Admin.DRAIN)
+        hook.forget_health(server)
+    hook.set_state(server, Admin.READY)
