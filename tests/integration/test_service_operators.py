@@ -6,12 +6,15 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 
 from rolling_upgrade.decisions.rotation import Rotation, ServerView
-from rolling_upgrade.errors import PrecheckError, UnreachableError
+from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
 from rolling_upgrade.fleet.catalogue import Catalogue
+from rolling_upgrade.fleet.inventory import fleet_directory, load
 from rolling_upgrade.hooks.balancer import Admin
 from tests.integration.parts.clients import slow_request_to
 from tests.integration.parts.fleets import NEW, OLD
@@ -24,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 OUT, DRAINING = Rotation.MAINTENANCE, Rotation.DRAINING
 STOPPED, STARTED = (
-    ["systemctl stop small.service"],
+    ["systemctl daemon-reload", "systemctl stop --no-block small.service"],
     [
         "systemctl reset-failed small.service",
         "systemctl start small.service",
@@ -40,6 +43,115 @@ def test_a_node_in_maintenance_everywhere_is_stopped_and_only_once(site: Site) -
 
     assert site.stop()["changed"] is False
     assert site.ssh.told == STOPPED
+
+
+def hold(site: Site) -> Path:
+    return Path(site.profile.units) / "small.service.d" / "90-rolling-upgrade.conf"
+
+
+def test_nothing_starts_a_stopped_node_by_itself_until_the_workflow_does(switched: Site) -> None:
+    """A power loss between stop and start must not bring the new release up before the data is migrated."""
+    switched.ssh.says("active", "running", 0)
+    switched.stop()
+    assert f"ConditionPathExists=!{hold(switched)}\n" in hold(switched).read_text()
+    assert "SendSIGKILL=no\n" in hold(switched).read_text()
+
+    switched.start(migration_complete=True)
+
+    assert not hold(switched).exists()
+    assert switched.ssh.told == [*STOPPED, "systemctl daemon-reload", *STARTED]
+
+
+def test_a_unit_that_is_down_already_is_held_too(site: Site) -> None:
+    site.ssh.says("inactive", "dead", 0)
+    assert site.stop()["did"] == "is stopped already"
+    assert hold(site).exists()
+
+
+@pytest.fixture
+def hurried(site: Site) -> Site:
+    """A node in maintenance whose unit has one second to end, and does not."""
+    site.set_everywhere("node1", Admin.MAINT)
+    site.ssh.stubborn()
+    _set_stop(site, seconds=1)
+    return site
+
+
+def _set_stop(site: Site, **values: object) -> None:
+    path = fleet_directory() / "it.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["stop"] = values
+    path.write_text(yaml.safe_dump(content))
+    site.fleet = load(path)
+
+
+def test_a_unit_that_does_not_end_is_not_killed_and_stays_out(hurried: Site) -> None:
+    with pytest.raises(VerifyError, match=r"told to stop, and 1 s later the unit is deactivating") as caught:
+        hurried.stop()
+
+    assert "nothing was killed" in caught.value.safe
+    assert "`stop: {kill: true}`" in caught.value.next_step
+    assert hurried.ssh.told == STOPPED
+    assert hurried.rotation() == [OUT, OUT]
+
+    hurried.ssh.says("inactive", "dead", 0)
+    assert hurried.stop()["changed"] is False, "and a try after its end goes on"
+
+
+def test_a_unit_that_does_not_end_is_killed_where_the_fleet_file_allows_it(hurried: Site) -> None:
+    _set_stop(hurried, seconds=1, kill=True)
+    hurried.stop()
+    assert hurried.ssh.told == [*STOPPED, "systemctl kill --signal=SIGKILL small.service"]
+
+
+def test_a_stop_that_is_under_way_is_waited_for_and_not_begun_again(hurried: Site) -> None:
+    hurried.ssh.says("deactivating", "stop-sigterm", 0)
+    with pytest.raises(VerifyError, match="told to stop"):
+        hurried.stop()
+    assert hurried.ssh.told == []
+
+
+def test_a_refused_stop_gives_the_node_back(site: Site) -> None:
+    site.set_everywhere("node1", Admin.MAINT)
+    site.balancers[0].hook().set_state("node1", Admin.DRAIN)
+
+    with pytest.raises(PrecheckError) as caught:
+        site.stop()
+
+    assert caught.value.settled == "node1 was not stopped by this step and was put back into rotation on lb1, lb2"
+    assert str(caught.value).endswith(caught.value.settled)
+    for lb in site.balancers:
+        lb.until_rotation("node1", Rotation.IN)
+
+
+def test_a_node_that_cannot_be_reached_to_be_stopped_is_given_back(site: Site) -> None:
+    site.set_everywhere("node1", Admin.MAINT)
+    site.cut_off("node1")
+
+    with pytest.raises(UnreachableError) as caught:
+        site.stop()
+
+    assert "was put back into rotation on lb1, lb2" in caught.value.settled
+    for lb in site.balancers:
+        lb.until_rotation("node1", Rotation.IN)
+
+
+def test_what_somebody_chose_to_cut_is_stopped_with_requests_open(site: Site) -> None:
+    client = slow_request_to(site.balancers[1], site.servers, "node1")
+    site.set_everywhere("node1", Admin.MAINT)
+
+    assert site.stop(drained={"did": "cut", "cut": {"by": "somebody"}})["changed"] is True
+
+    assert site.ssh.told == STOPPED
+    site.servers["node1"].release.set()
+    client.end()
+
+
+def test_a_choice_to_cut_does_not_stop_a_node_that_gets_new_requests(site: Site) -> None:
+    site.set_everywhere("node1", Admin.DRAIN)
+    with pytest.raises(PrecheckError, match="node1 is not drained"):
+        site.stop(drained={"did": "cut", "cut": {"by": "somebody"}})
+    assert site.ssh.told == []
 
 
 @pytest.mark.parametrize("state", [Admin.DRAIN, Admin.READY])

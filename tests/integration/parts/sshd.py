@@ -54,7 +54,10 @@ case "$1 $*" in
 *)
     while [ -e "$folder/gate" ] && [ "$1" = "$(cat "$folder/gate")" ]; do touch "$folder/waiting"; sleep 0.02; done
     echo "${0##*/} $*" >> "$folder/journal"
-    [ "$1" != stop ] || printf 'ActiveState=inactive\\nSubState=dead\\nNRestarts=0\\n' > "$folder/unit"
+    state=inactive
+    [ ! -e "$folder/stubborn" ] || state=deactivating
+    [ "$1" != kill ] || state=failed
+    case $1 in stop|kill) printf "ActiveState=$state\\nSubState=$state\\nNRestarts=0\\n" > "$folder/unit" ;; esac
     ;;
 esac
 """
@@ -95,6 +98,7 @@ class Sshd:
         self.says("active", "running", 0)
         self.loaded("loaded")
         (self.folder / "journal").write_text("")
+        (self.folder / "stubborn").unlink(missing_ok=True)
         for address in ADDRESSES:
             self.units(address)
 
@@ -109,6 +113,10 @@ class Sshd:
     def units(self, address: str, *lines: str) -> None:
         """The other units of the node at that address: each line holds name, LOAD, ACTIVE and SUB."""
         (self.folder / f"units-{address}").write_text("".join(f"{line}\n" for line in lines))
+
+    def stubborn(self) -> None:
+        """From now on the unit does not end when it is told to stop, but only when it is killed."""
+        (self.folder / "stubborn").touch()
 
     @property
     def told(self) -> list[str]:
