@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -51,6 +52,7 @@ def test_a_drain_that_takes_too_long_is_put_back_and_cuts_nothing(site: Site) ->
         said = drain_to_failure(site)
 
         assert "Found: node1 is not drained after 0 s: node1 on lb1: DRAIN, 1 in service" in said
+        assert re.search(r"0 queued\. 1 open: 127\.0\.0\.1:\d+ for \d+ s through lb1\.", said), said
         assert said.endswith("\nnode1 still runs and was put back into rotation on lb1, lb2")
         assert site.rotation() == [IN, IN]
 

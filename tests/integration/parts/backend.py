@@ -19,7 +19,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Backend:
-    """One server. ``/healthcheck`` follows ``healthy``; ``/slow`` answers when it is released."""
+    """One server. ``/healthcheck`` follows ``healthy``; ``/slow`` answers when it is released; ``/broken`` fails."""
 
     def __init__(self, name: str, port: int = 0) -> None:
         self.name = name
@@ -56,6 +56,8 @@ class Backend:
                 elif self.path == "/slow":
                     backend.slow_requests.release()
                     backend.release.wait(SLOW_SECONDS)
+                elif self.path == "/broken":
+                    status = 500
                 body = backend.name.encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))

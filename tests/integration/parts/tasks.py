@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pytest
+import uuid6
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -26,6 +28,7 @@ class Task:
     task_id: str = "wait"
     dag_id: str = NAME
     run_id: str = RUN
+    id: UUID = field(default_factory=uuid6.uuid7)
 
     async def axcom_pull(self, *, task_ids: str, map_indexes: int, key: str = "return_value") -> Any:
         assert self.plan is not None
