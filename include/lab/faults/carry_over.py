@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import sys
+from pathlib import Path
 
 OPAQUE = "trusted.overlay.opaque"
 
@@ -19,7 +20,7 @@ def is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def is_opaque(directory: str) -> bool:
+def is_opaque(directory: Path) -> bool:
     """A directory that is a new one: nothing of the one below is in it."""
     try:
         return os.getxattr(directory, OPAQUE) == b"y"
@@ -27,46 +28,49 @@ def is_opaque(directory: str) -> bool:
         return False
 
 
-def remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
+def is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def remove(path: Path) -> None:
+    if is_directory(path):
         shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
-def put(source: str, target: str, status: os.stat_result) -> None:
-    """A file or symlink in place of what is there, in one step."""
-    new = target + ".carried-over"
+def put(source: Path, target: Path, status: os.stat_result) -> None:
+    """A file or symlink in place of what is there, in one step unless that is a directory."""
+    new = target.with_name(f"{target.name}.carried-over")
     remove(new)
     if stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(source), new)
+        new.symlink_to(source.readlink())
     else:
         shutil.copyfile(source, new)
-        os.chmod(new, stat.S_IMODE(status.st_mode))
-        os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
     os.chown(new, status.st_uid, status.st_gid, follow_symlinks=False)
-    if os.path.isdir(target) and not os.path.islink(target):
+    if not stat.S_ISLNK(status.st_mode):
+        new.chmod(stat.S_IMODE(status.st_mode))  # last, as a change of owner takes set-uid away
+    if is_directory(target):
         shutil.rmtree(target)
-    os.replace(new, target)
+    new.replace(target)
 
 
-def carry(upper: str, below: str) -> None:
+def carry(upper: Path, below: Path) -> None:
     """Everything in the directory ``upper`` to the directory ``below``."""
-    for entry in os.scandir(upper):
-        target = os.path.join(below, entry.name)
-        status = entry.stat(follow_symlinks=False)
+    for source in upper.iterdir():
+        target, status = below / source.name, source.lstat()
         if is_whiteout(status):
             remove(target)
-        elif entry.is_dir(follow_symlinks=False):
-            if is_opaque(entry.path) or os.path.islink(target) or not os.path.isdir(target):
+        elif is_directory(source):
+            if is_opaque(source) or not is_directory(target):
                 remove(target)
-                os.mkdir(target)
+                target.mkdir()
             os.chown(target, status.st_uid, status.st_gid)
-            os.chmod(target, stat.S_IMODE(status.st_mode))
-            carry(entry.path, target)
+            target.chmod(stat.S_IMODE(status.st_mode))
+            carry(source, target)
         else:
-            put(entry.path, target, status)
+            put(source, target, status)
 
 
 if __name__ == "__main__":
-    carry(sys.argv[1], sys.argv[2])
+    carry(Path(sys.argv[1]), Path(sys.argv[2]))

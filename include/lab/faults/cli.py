@@ -53,23 +53,23 @@ def lift(
     privileges.need_root()
     with lock.exclusive("fault lift"):
         lifted = control.lift(_settings(), name, node, balancer)
-    _show(lifted, as_json, "nothing of that is injected")
+    _show(lifted, as_json, "lifted", "nothing of that is injected")
 
 
 @app.command("list")
 def list_command(as_json: AsJson = False) -> None:
     """Say what is injected now. `inject --help` says what each fault does."""
     privileges.need_root()
-    _show(control.seen(_settings()), as_json, "no fault is injected")
+    _show(control.seen(_settings()), as_json, "not there", "no fault is injected")
 
 
-def _show(found: list[Seen], as_json: bool, none: str) -> None:
+def _show(found: list[Seen], as_json: bool, gone: str, none: str) -> None:
     if as_json:
         typer.echo(json.dumps([one.as_dict() for one in found], indent=1))
         return
     for one in found:
         detail = f"; {one.detail}" if one.detail else ""
-        typer.echo(f"{one.injection}: {'injected' if one.is_there else 'not there'}{detail}")
+        typer.echo(f"{one.injection}: {'injected' if one.is_there else gone}{detail}")
     if not found:
         typer.echo(none)
 

@@ -1,4 +1,4 @@
-"""Injecting and lifting faults. The record is written first, so that a command that is killed leaves nothing unknown."""
+"""Injecting and lifting faults. The record is written first, so that a killed command leaves nothing unknown."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def inject(settings: LabSettings, injection: Injection) -> bool:
         fault.inject(settings, injection)
         if not fault.is_there(settings, injection):
             raise LabError(f"{injection} was injected and cannot be seen.", expected="it in the world.")
-    except LabError:
-        with suppress(LabError):  # the record stays then, and what failed first is what is told
+    except BaseException:
+        with suppress(LabError, OSError):  # the record stays then, and what failed first is what is told
             fault.lift(settings, injection)
             record.remove(settings, injection)
         raise

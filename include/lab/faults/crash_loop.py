@@ -82,10 +82,11 @@ def _break(archive: Path, broken: Path, version: str) -> None:
     with TemporaryDirectory(dir=archive.parent, prefix=".fault-") as folder:
         plain = Path(folder) / "release.tar"
         run(["sh", "-euc", 'gzip -dc "$1" > "$2"', "unpack", archive, plain], seconds=300)
-        with tarfile.open(plain, "a") as tar:
+        with tarfile.open(plain) as tar:
             member = tar.getmember(f"{version}/{PROGRAM}")
             content = tar.extractfile(member)
             own = content.read() if content else b""
+        with tarfile.open(plain, "a") as tar:
             for name, text in ((KEPT, own), (PROGRAM, BROKEN.encode())):
                 entry = tarfile.TarInfo(f"{version}/{name}")
                 entry.size, entry.mode, entry.mtime = len(text), member.mode, member.mtime

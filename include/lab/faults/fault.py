@@ -31,9 +31,8 @@ class Injection:
 
     def options(self) -> frozenset[str]:
         """Names of what was given besides the fault."""
-        return frozenset(
-            name for name, value in asdict(self).items() if name not in ("fault", "done") and value not in (None, False)
-        )
+        given = (name for name, value in asdict(self).items() if value not in (None, False))
+        return frozenset(given) - {"fault", "done"}
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,7 +62,7 @@ class Injection:
 Act = Callable[[LabSettings, Injection], None]
 
 
-def _says_nothing(settings: LabSettings, injection: Injection) -> str:
+def _says_nothing(_settings: LabSettings, _injection: Injection) -> str:
     return ""
 
 

@@ -24,11 +24,11 @@ FINISH_SECONDS = 20.0
 
 
 def _group(injection: Injection) -> str:
-    return f"fault-transfer-{injection.node or 'any'}"
+    return f"fault-transfer-{injection.node or 'any'}-{injection.balancer or 'any'}"
 
 
 def _plan(settings: LabSettings, injection: Injection) -> Path:
-    return settings.state / "faults" / f"transfer-{injection.node or 'any'}.json"
+    return settings.state / "faults" / f"{_group(injection)}.json"
 
 
 def _report(settings: LabSettings, injection: Injection) -> dict[str, Any]:
@@ -113,6 +113,6 @@ FAULT = Fault(
     inject=_inject,
     lift=_lift,
     is_there=_is_there,
-    outside=lambda settings, injection: _end(injection),
+    outside=lambda _settings, injection: _end(injection),
     detail=_detail,
 )
