@@ -8,7 +8,7 @@ from include.lab.faults.fault import Fault, Injection
 from include.lab.settings import LabSettings
 
 
-def _inject(settings: LabSettings, injection: Injection) -> None:
+def _check(_settings: LabSettings, injection: Injection) -> None:
     balancer = injection.balancer_of()
     if balancers.servers(balancer) is None and cgroups.alive(balancer.name):
         raise LabError(
@@ -17,6 +17,10 @@ def _inject(settings: LabSettings, injection: Injection) -> None:
             safe="nothing was changed.",
             next_step=f"`./lab fault lift balancer-unreachable --balancer {balancer.name}`.",
         )
+
+
+def _inject(settings: LabSettings, injection: Injection) -> None:
+    balancer = injection.balancer_of()
     cgroups.kill(balancer.name)
     balancers.forget_state(settings, balancer)
     balancers.start(settings, balancer)
@@ -31,6 +35,7 @@ FAULT = Fault(
     does="The balancer is killed and started without its state file: open requests are cut, drains and counters are "
     "lost. It happens once; nothing is lifted.",
     forms=(frozenset({"balancer"}),),
+    check=_check,
     inject=_inject,
     lift=None,
     is_there=_is_there,

@@ -33,6 +33,7 @@ def inject(settings: LabSettings, injection: Injection) -> bool:
     settings = _running_lab(settings)
     _check_places(settings, injection)
     if fault.lift is None:
+        fault.check(settings, injection)
         fault.inject(settings, injection)
         return True
     known = next((one for one in record.read(settings) if one.place == injection.place), None)
@@ -40,6 +41,8 @@ def inject(settings: LabSettings, injection: Injection) -> bool:
         if known.done and fault.is_there(settings, known):
             return False
         fault.lift(settings, known)  # what a killed command left half done
+        record.remove(settings, known)
+    fault.check(settings, injection)
     record.add(settings, replace(injection, done=False))
     try:
         fault.inject(settings, injection)

@@ -14,9 +14,12 @@ def _is_there(settings: LabSettings, injection: Injection) -> bool:
     return archives.is_replaced(settings, injection.version())
 
 
+def _check(settings: LabSettings, injection: Injection) -> None:
+    archives.require_whole(settings, injection.version())
+
+
 def _inject(settings: LabSettings, injection: Injection) -> None:
     version = injection.version()
-    archives.require_whole(settings, version)
     archive = releases.archive(settings, version)
     broken = archives.beside(archive)
     shutil.copyfile(archive, broken)
@@ -37,6 +40,7 @@ FAULT = Fault(
     name="corrupt-archive",
     does="One byte of the release's archive in the fleet's release directory is flipped; its .sha256 stays.",
     forms=(frozenset({"release"}),),
+    check=_check,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,

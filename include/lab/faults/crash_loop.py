@@ -16,8 +16,7 @@ from tempfile import TemporaryDirectory
 
 from include.lab import nodes, releases
 from include.lab.commands import run
-from include.lab.errors import LabError
-from include.lab.faults import archives
+from include.lab.faults import archives, checks
 from include.lab.faults.fault import Fault, Injection
 from include.lab.settings import LabSettings, Node
 
@@ -55,10 +54,16 @@ def _is_there(settings: LabSettings, injection: Injection) -> bool:
     return nodes.leader(node) is not None and nodes.inside(node, "test", "-e", kept, check=False).returncode == 0
 
 
+def _check(settings: LabSettings, injection: Injection) -> None:
+    if injection.archive:
+        archives.require_whole(settings, injection.version())
+    else:
+        checks.release_is_on_node(settings, injection)
+
+
 def _inject(settings: LabSettings, injection: Injection) -> None:
     version = injection.version()
     if injection.archive:
-        archives.require_whole(settings, version)
         archive = releases.archive(settings, version)
         broken = archives.beside(archive)
         _break(archive, broken, version)
@@ -67,13 +72,6 @@ def _inject(settings: LabSettings, injection: Injection) -> None:
         archives.replace(settings, version, broken, checksum=f"{digest}  {archive.name}\n")
         return
     node = injection.node_of(settings)
-    if nodes.inside(node, "test", "-e", f"{_tree(version)}/.complete", check=False).returncode != 0:
-        raise LabError(
-            f"release {version} is not staged on {node.name}.",
-            expected=f"a complete {_tree(version)} there.",
-            safe="nothing was changed.",
-            next_step="stage it, or break what is staged later: `--archive` in place of `--node`.",
-        )
     nodes.inside(node, "sh", "-euc", _INJECT, "inject", _tree(version), PROGRAM, KEPT, stdin=BROKEN)
 
 
@@ -120,6 +118,7 @@ FAULT = Fault(
     does="Glance of the release exits 2 s after each start, while glance-manage works: as staged on the node, or, "
     "with --archive, in the fleet's archive (its checksum fits). Lifted, trees staged from that are mended too.",
     forms=(frozenset({"node", "release"}), frozenset({"release", "archive"})),
+    check=_check,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from include.lab import cgroups, database
 from include.lab.errors import LabError
+from include.lab.faults import checks
 from include.lab.faults.fault import Fault, Injection
 from include.lab.settings import DATABASE_SERVICE_USER, SERVICE_PORT, LabSettings, Node
 from include.lab.waiting import until
@@ -65,6 +66,7 @@ FAULT = Fault(
     does="The node, which must serve, answers /healthcheck with 200 and real requests with 500: the database lets "
     "its Glance in no more. Phases of the database cannot run on it either.",
     forms=(frozenset({"node"}),),
+    check=checks.node_runs,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,

@@ -62,6 +62,10 @@ class Injection:
 Act = Callable[[LabSettings, Injection], None]
 
 
+def _refuses_nothing(_settings: LabSettings, _injection: Injection) -> None:
+    return
+
+
 def _says_nothing(_settings: LabSettings, _injection: Injection) -> str:
     return ""
 
@@ -82,6 +86,8 @@ class Fault:
     lift: Act | None
     """None: it happens once, and there is nothing to lift."""
     is_there: Callable[[LabSettings, Injection], bool]
+    check: Act = _refuses_nothing
+    """Raises LabError where it cannot be injected. Then nothing was changed, and nothing is undone."""
     may: frozenset[str] = field(default=frozenset())
     """Which options may be given besides."""
     outside: Act | None = None

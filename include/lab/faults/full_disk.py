@@ -11,6 +11,7 @@ from pathlib import Path
 
 from include.lab import nodes
 from include.lab.errors import LabError
+from include.lab.faults import checks
 from include.lab.faults.fault import Fault, Injection
 from include.lab.settings import LabSettings, Node
 
@@ -75,6 +76,7 @@ FAULT = Fault(
     does="No space is left below /opt/glance of the node, where releases go; what is there stays. Takes 1 MiB of "
     "memory and nothing of this machine's disk.",
     forms=(frozenset({"node"}),),
+    check=checks.node_runs,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,

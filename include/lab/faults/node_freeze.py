@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from include.lab import cgroups
-from include.lab.errors import LabError
+from include.lab.faults import checks
 from include.lab.faults.fault import Fault, Injection
-from include.lab.nodes import running
 from include.lab.settings import LabSettings
 from include.lab.waiting import until
 
@@ -22,13 +21,6 @@ def _is_there(settings: LabSettings, injection: Injection) -> bool:
 
 def _inject(settings: LabSettings, injection: Injection) -> None:
     node = injection.node_of(settings)
-    if not running(node):
-        raise LabError(
-            f"{node.name} does not run.",
-            expected="a running node, which can be frozen.",
-            safe="nothing was changed.",
-            next_step="`./lab fault lift node-power-off`, or `./lab up`.",
-        )
     # The file is there on a hybrid host too, in its v2 hierarchy, which holds every process of the machine.
     (cgroups.group_path(node.machine) / "cgroup.freeze").write_text("1")
     until(lambda: _is_there(settings, injection), f"every process of {node.name} to be frozen", seconds=SECONDS)
@@ -46,6 +38,7 @@ FAULT = Fault(
     name="node-freeze",
     does="The node hangs: no process of it runs, connections to it get no answer. Lifted, it goes on.",
     forms=(frozenset({"node"}),),
+    check=checks.node_runs,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,

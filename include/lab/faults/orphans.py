@@ -11,6 +11,7 @@ from pathlib import Path
 
 from include.lab import cgroups, nodes
 from include.lab.errors import LabError
+from include.lab.faults import checks
 from include.lab.faults.fault import Fault, Injection
 from include.lab.settings import SERVICE_PORT, LabSettings, Node
 from include.lab.waiting import until
@@ -70,15 +71,7 @@ def _is_there(settings: LabSettings, injection: Injection) -> bool:
 
 def _inject(settings: LabSettings, injection: Injection) -> None:
     node, version = injection.node_of(settings), injection.version()
-    tree = f"/opt/glance/releases/{version}"
-    if nodes.inside(node, "test", "-e", f"{tree}/etc/glance/glance-api.conf", check=False).returncode != 0:
-        raise LabError(
-            f"release {version} is not on {node.name} with its configuration.",
-            expected=f"a complete {tree} there.",
-            safe="nothing was changed.",
-            next_step="name a release that was installed or staged there.",
-        )
-    nodes.inside(node, "sh", "-euc", _START, "start", tree, UNIT)
+    nodes.inside(node, "sh", "-euc", _START, "start", f"/opt/glance/releases/{version}", UNIT)
     until(lambda: _listen(node), f"workers of {version} to listen on {node.name}", seconds=SECONDS)
     master = _master(node)
     if master is not None:
@@ -121,6 +114,7 @@ FAULT = Fault(
     does="Workers of the release, whose master was killed, listen on the node's service port beside the unit's own "
     "and take part of its requests. Lifted, exactly these are killed.",
     forms=(frozenset({"node", "release"}),),
+    check=checks.release_is_on_node,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from include.lab import cgroups, nodes
+from include.lab.faults import checks
 from include.lab.faults.fault import Fault, Injection
 from include.lab.faults.firewall import Cut, cut, is_cut, mend
 from include.lab.settings import LabSettings, Node
@@ -46,6 +47,7 @@ FAULT = Fault(
     name="ssh-cut",
     does="SSH connections to the node break, and new ones get no answer. Glance on it serves on.",
     forms=(frozenset({"node"}),),
+    check=checks.node_runs,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from include.lab.faults import checks
 from include.lab.faults.fault import Fault, Injection
 from include.lab.nodes import UNIT, inside, leader
 from include.lab.settings import LabSettings
@@ -48,6 +49,7 @@ FAULT = Fault(
     "which systemd kills. Lifted, a stop under way goes on.",
     forms=(frozenset({"node"}),),
     may=frozenset({"seconds"}),
+    check=checks.node_runs,
     inject=_inject,
     lift=_lift,
     is_there=_is_there,
