@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from include.lab import privileges, settings
 from include.lab.errors import LabError
 from include.lab.load import control
 from include.lab.load.files import read_json
-from include.lab.load.plan import LoadFiles
+from include.lab.load.plan import MEBIBYTE, SLOW_SECONDS, SLOW_SIZE, LoadFiles
 from include.lab.load.result import result_so_far
 
 app = typer.Typer(help="Clients that use Glance through both balancers and see every failed request.")
@@ -21,13 +22,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def start(
     clients: Annotated[int, typer.Option(min=0, max=64, help="Clients with many small requests.")] = 6,
-    slow: Annotated[int, typer.Option(min=0, max=32, help="Clients with transfers of 20 to 40 s.")] = 4,
+    slow: Annotated[int, typer.Option(min=0, max=32, help="Clients with transfers of tens of seconds.")] = 4,
+    slow_seconds: Annotated[
+        tuple[float, float], typer.Option(help="How long such a transfer takes, at least and at most.")
+    ] = SLOW_SECONDS,
+    slow_mebibytes: Annotated[int, typer.Option(min=16, max=1024, help="How large it is.")] = SLOW_SIZE // MEBIBYTE,
 ) -> None:
     """Start the load in the background; where one runs already, leave it running and say so."""
     if clients + slow == 0:
         raise typer.BadParameter("--clients and --slow are both 0, expected at least one client")
+    least, most = slow_seconds
+    if not 0 < least <= most:
+        raise typer.BadParameter(f"--slow-seconds is {least:g} {most:g}, expected more than 0, and the lesser first")
     privileges.need_root()
-    plan = control.new_plan(settings.from_environment(), clients=clients, slow=slow)
+    plan = replace(
+        control.new_plan(settings.from_environment(), clients=clients, slow=slow),
+        slow_seconds=slow_seconds,
+        slow_size=slow_mebibytes * MEBIBYTE,
+    )
     begun = control.start(plan, control.lab_launcher())
     if begun:
         typer.echo(f"load {plan.run} runs: {clients} quick and {slow} slow clients; lines in {plan.files.operations}")

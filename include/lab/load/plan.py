@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 MEBIBYTE = 1_048_576
+SLOW_SIZE = 64 * MEBIBYTE
+SLOW_SECONDS = (20.0, 40.0)
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class LoadPlan:
     request_timeout: float = 60.0
     """Longest silence on a connection before it counts as failed."""
     quick_sizes: tuple[int, int] = (16_384, MEBIBYTE)
-    slow_size: int = 64 * MEBIBYTE
+    slow_size: int = SLOW_SIZE
     """Buffers between a client and a node were seen to hold 7 to 11 MiB of a download: node and balancer 4 MiB
     each to send, the balancer 3 MiB to receive. So the node is busy for over 80 % of a slow download."""
-    slow_seconds: tuple[float, float] = (20.0, 40.0)
+    slow_seconds: tuple[float, float] = SLOW_SECONDS
     """How long a slow transfer takes, at least and at most."""
 
     @property

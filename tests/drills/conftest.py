@@ -1,0 +1,33 @@
+"""A fresh fleet for each row, and the table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from include.demo import lab
+from include.demo.airflow_runner import RunningAirflow
+from tests.drills import summary
+from tests.drills.drill import OLD
+from tests.e2e.rehearsal import DAG_ID
+
+BEGAN = time.monotonic()
+
+
+@pytest.fixture
+def fresh_fleet(airflow: RunningAirflow) -> Iterator[None]:
+    """Three nodes on the old release, no fault; afterwards no run is left that could touch the next row's fleet."""
+    lab.run("reset", "--release", OLD, "--nodes", "3", nodes=3)
+    yield
+    for run in airflow.api.call("GET", f"/dags/{DAG_ID}/dagRuns", params={"state": ["running", "queued"]})["dag_runs"]:
+        airflow.api.set_run_state(DAG_ID, run["dag_run_id"], "failed")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of the rows that ran."""
+    if summary.OUTCOMES:
+        terminalreporter.section("drills")
+        for line in summary.table(summary.OUTCOMES, time.monotonic() - BEGAN):
+            terminalreporter.write_line(line)
