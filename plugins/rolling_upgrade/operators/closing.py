@@ -17,6 +17,7 @@ from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import schema_state
 from rolling_upgrade.operators.step import FleetOperator, plan_of
+from rolling_upgrade.sensors.drained import ANSWERS
 from rolling_upgrade.services.registry import profile_of
 
 
@@ -98,9 +99,12 @@ def _records(ti: Any, name: str, index: int | None) -> NodeRecords:
     def pull(task: str) -> Record | None:
         return read(ti.xcom_pull(task_ids=task, map_indexes=which))
 
+    answers = ti.xcom_pull(task_ids=f"{out}.drained", key=ANSWERS, map_indexes=which) or ()
+
     return NodeRecords(
         name=name,
         take_out=pull(f"{out}.take_out"),
         drained=pull(f"{out}.drained"),
         return_to_rotation=pull(f"{back}.return_to_rotation"),
+        answers=answers,
     )
