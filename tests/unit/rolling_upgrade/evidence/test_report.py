@@ -24,7 +24,7 @@ def test_times_run_from_the_drain_that_was_set() -> None:
 
 def test_what_was_decided_about_a_drain_is_kept_with_who_decided() -> None:
     cut = {"by": "ops", "at": BACK["at"], "open": ["192.0.2.7:4711 for 3600 s through lb1"]}
-    answers = [{"answer": "wait on", "by": "ops", "at": OUT["at"]}, {"answer": "cut", "by": "ops", "at": BACK["at"]}]
+    answers = [{"answer": "wait on", "by": "ops", "at": "then"}, {"answer": "cut", "by": "ops", "at": "later"}]
     drained = {**DRAINED, "progress": [[0.5, 3], [7.0, 1]], "cut": cut}
     node = node_report(NodeRecords("node1", OUT, drained, BACK, answers), "28.1.0")
 
