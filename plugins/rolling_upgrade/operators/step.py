@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
@@ -13,6 +13,7 @@ from rolling_upgrade.decisions.proof import why_not_proven
 from rolling_upgrade.evidence.record import Record
 from rolling_upgrade.fleet.inventory import Fleet, Node, load_named
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import hold, this_run
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.services.profile import ServiceProfile
 from rolling_upgrade.services.registry import profile_of
@@ -59,8 +60,13 @@ class FleetOperator(BaseOperator):
 
 
 class NodeOperator(BaseOperator):
-    """A step on one node. A subclass gives ``step``: precheck, apply, verify."""
+    """A step on one node. A subclass gives ``step``: precheck, apply, verify.
 
+    Before it begins, this run must hold the fleet. Raises HeldError when another run does, and has touched nothing.
+    """
+
+    needs_claim: ClassVar[bool] = True
+    """False for a step that does nothing but return to safety."""
     template_fields: Sequence[str] = ("node",)
 
     def __init__(self, *, fleet: str, node: Any, **kwargs: Any) -> None:
@@ -71,6 +77,8 @@ class NodeOperator(BaseOperator):
     def execute(self, context: Any) -> Record:
         fleet = load_named(self.fleet)
         node = fleet.node(self.node)
+        if self.needs_claim:
+            hold(fleet, this_run(context["ti"]))
         with NodeHook.from_connection(node).connected() as ssh:
             record = self.step(
                 NodeStep(

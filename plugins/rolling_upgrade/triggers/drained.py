@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.drain import DrainAction, is_quiet, next_action
 from rolling_upgrade.decisions.proof import why_not_proven
 from rolling_upgrade.decisions.rotation import Rotation, ServerView, why_not_take_out
@@ -11,6 +12,7 @@ from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyErr
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import hold, other_holder, this_run
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
 
@@ -50,6 +52,7 @@ class DrainedTrigger(WaitTrigger):
         if progress.action is DrainAction.DRAIN_AGAIN:
             self._drain_again(wait, balancers, progress.lost_on)
         elif progress.action is DrainAction.ENTER_MAINTENANCE:
+            hold(wait.fleet, this_run(self.task_instance))
             balancers.set_where(server, Admin.MAINT, lambda view: view.rotation is not Rotation.MAINTENANCE)
         return None
 
@@ -58,6 +61,8 @@ class DrainedTrigger(WaitTrigger):
 
     def settle(self, wait: Wait) -> str:
         """Put the node back on every balancer that can be told: its service was not stopped."""
+        if holder := self._held_by_another(wait):
+            return f"{wait.node.name} was left as it is: fleet {wait.fleet.name} is held by {holder}"
         server, back, not_back = wait.node.server_name, [], []
         for balancer in wait.fleet.balancers:
             try:
@@ -68,6 +73,14 @@ class DrainedTrigger(WaitTrigger):
         parts = [f"put back into rotation on {', '.join(back)}"] if back else []
         parts += [f"NOT put back on {'; '.join(not_back)}: set it ready there by hand"] if not_back else []
         return f"{wait.node.name} still runs and was {', '.join(parts)}"
+
+    def _held_by_another(self, wait: Wait) -> Holder | None:
+        """Another run may have stopped the node. A database that does not answer keeps no node out of rotation."""
+        try:
+            return other_holder(wait.fleet, this_run(self.task_instance))
+        except RollingUpgradeError as error:
+            self.log.warning("not known whether another run holds the fleet: %s", error.found)
+            return None
 
     def _note(self, wait: Wait, open_requests: int, views: list[ServerView]) -> None:
         if not self._history or self._history[-1][1] != open_requests:
@@ -88,6 +101,7 @@ class DrainedTrigger(WaitTrigger):
                 safe="nothing was cut.",
                 next_step="bring the servers that are named back UP, then clear take_out of this node.",
             )
+        hold(wait.fleet, this_run(self.task_instance))
         self.say(f"{', '.join(lost_on)} lost the drain; it is set again")
         balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
 

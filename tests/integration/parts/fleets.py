@@ -81,6 +81,8 @@ class TaskInstance:
     """What earlier tasks left behind, as a task instance gives it."""
 
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
+    dag_id: str = NAME
+    run_id: str = RUN
 
     def xcom_pull(self, task_ids: str, key: str = "return_value", map_indexes: object = None) -> Any:
         return self.xcoms.get((task_ids, key))
