@@ -201,8 +201,8 @@ class Claims:
             f"the login of connection {self.database.connection} may not claim the fleet: {error}.",
             expected=f"that it can keep in schema {self.database.claims_schema} which run holds the fleet.",
             safe="this step has changed nothing.",
-            next_step=f"`{grants} TO {_quoted(user)}@{_quoted(host)};` as the database's administrator, then clear "
-            "this task.",
+            next_step=f"clear this task after the database's administrator has said: "
+            f"{grants} TO {_quoted(user)}@{_quoted(host)};",
         )
 
     def _silent(self, error: Exception) -> RollingUpgradeError:
