@@ -118,7 +118,8 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         doc_md=__doc__,
         schedule=None,
         catchup=False,
-        max_active_runs=1,
+        # One run at a time changes a fleet: `plan` sees to it, and names the run that does. Here a second would queue.
+        max_active_runs=16,
         params=form(fleet, catalogue),
         # A step that refuses says why and waits for a person; one whose worker died is tried again by itself.
         default_args={

@@ -32,6 +32,10 @@ class RefusedError(RollingUpgradeError):
         super().__init__(found, expected=expected, safe=safe, next_step=next_step)
 
 
+class HeldError(RefusedError):
+    """Another run holds the fleet. Nothing of it is this run's to change, nor to put back."""
+
+
 class PrecheckError(RollingUpgradeError):
     """The world is not in the state in which this step may begin. The step changed nothing."""
 

@@ -51,9 +51,9 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaD
 
 @pytest.fixture
 def database(database_server: MariaDB, set_connection: SetConnection) -> MariaDB:
-    """The server with an empty schema, the lab's two users, and Airflow connections for both."""
+    """The server with an empty schema, no claim, the lab's two users, and Airflow connections for both."""
     schema = fleets.SCHEMA
-    database_server.run(f"CREATE OR REPLACE DATABASE {schema}")
+    database_server.run(f"CREATE OR REPLACE DATABASE {schema}", "DROP DATABASE IF EXISTS rolling_upgrade")
     database_server.user(OPERATOR, schema, *OPERATOR_GRANTS)
     database_server.user(SERVICE, schema, "GRANT ALL ON {schema}.* TO {user}")
     set_connection("it_database", database_server.connection(OPERATOR))
@@ -95,6 +95,7 @@ def _site(
     set_connection: SetConnection,
     ssh_server: Sshd,
     small_service: ServiceProfile,
+    database: MariaDB,
     request: pytest.FixtureRequest,
 ) -> Iterator[Site]:
     """Two balancers with three servers; a parameter, where a test gives one, is the time between health checks."""

@@ -127,6 +127,7 @@ def test_a_drain_that_was_cleared_takes_no_node_out_while_too_few_are_up(site: S
 def test_a_drain_that_was_cleared_begins_again_where_the_node_may_leave(site: Site) -> None:
     with held_request(site, site.balancers[0]):
         trigger = DrainedTrigger(fleet=NAME, nodes_from="plan")
+        trigger.task_instance = Task()
 
         assert trigger.poll(site.wait()) is None
 

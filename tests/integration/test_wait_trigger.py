@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent
+from airflow.triggers.base import TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
 from rolling_upgrade.errors import UnreachableError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
@@ -194,6 +195,31 @@ def test_a_task_whose_state_cannot_be_asked_fails_with_what_was_found(
     trigger = ScriptedTrigger(VerifyError("it is ill.", expected="", safe="", next_step=""))
 
     assert "Found: it is ill." in failure_of(events_of(trigger, task))
+
+
+async def _first_event(trigger: WaitTrigger) -> TriggerEvent:
+    return await anext(trigger.run())
+
+
+@pytest.mark.parametrize(
+    ("state", "settled"), [("failed", ["node2"]), ("deferred", []), ("running", []), (None, []), ("success", [])]
+)
+def test_a_wait_that_somebody_ends_is_settled_only_where_its_task_was_marked_as_failed(
+    task: Task, monkeypatch: pytest.MonkeyPatch, state: str | None, settled: list[str]
+) -> None:
+    trigger = ScriptedTrigger(None)
+    trigger.task_instance = task
+
+    async def run() -> None:
+        waiting = asyncio.ensure_future(_first_event(trigger))
+        while not trigger.polls:
+            await asyncio.sleep(0.01)
+        states(monkeypatch, {"wait_1": state})
+        waiting.cancel()
+        await trigger.on_kill()
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert trigger.settled == settled
 
 
 def test_a_turn_comes_when_every_node_before_has_finished(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,9 @@ OUT, DRAINING, IN = Rotation.MAINTENANCE, Rotation.DRAINING, Rotation.IN
 
 
 def drained() -> DrainedTrigger:
-    return DrainedTrigger(fleet=NAME, nodes_from="plan")
+    trigger = DrainedTrigger(fleet=NAME, nodes_from="plan")
+    trigger.task_instance = Task()
+    return trigger
 
 
 def why_not_healthy(site: Site) -> list[str]:

@@ -18,6 +18,8 @@ class NodeRecords:
     take_out: Record | None
     drained: Record | None
     return_to_rotation: Record | None
+    answers: Sequence[Mapping[str, str]] = ()
+    """What persons answered when the drain took too long, each with who and when."""
 
 
 def seconds_between(first: Record | None, last: Record | None) -> float | None:
@@ -34,12 +36,18 @@ def seconds_between(first: Record | None, last: Record | None) -> float | None:
 
 
 def node_report(records: NodeRecords, release_proven: str | None) -> dict[str, Any]:
-    """One node's line: the release proven at the end, and its times out of rotation and in drain, in seconds."""
+    """One node's line: the release proven at the end, its times out of rotation and in drain, in seconds.
+
+    Then how the drain went: requests left by second, what persons answered, and who cut what, if anybody did.
+    """
     return {
         "name": records.name,
         "release_proven": release_proven,
         "out_of_rotation_s": seconds_between(records.take_out, records.return_to_rotation),
         "drain_s": seconds_between(records.take_out, records.drained),
+        "drain_progress": list((records.drained or {}).get("progress", [])),
+        "cut": (records.drained or {}).get("cut"),
+        "answers": list(records.answers),
     }
 
 
@@ -51,10 +59,17 @@ def as_lines(report: Mapping[str, Any]) -> list[str]:
         f"database: db check {report['db_check']}, revisions {', '.join(report['db_heads'])}",
         *(
             f"{node['name']}: proven on {node['release_proven']}, out of rotation {_said(node['out_of_rotation_s'])} "
-            f"(drain {_said(node['drain_s'])})"
+            f"(drain {_said(node['drain_s'])}){_decided(node)}"
             for node in nodes
         ),
     ]
+
+
+def _decided(node: Mapping[str, Any]) -> str:
+    said = "".join(f"; {answer['by']} answered {answer['answer']!r}" for answer in node.get("answers", ()))
+    if cut := node.get("cut"):
+        said += f"; CUT by choice of {cut['by']}: {', '.join(cut['open']) or 'nothing was open any more'}"
+    return said
 
 
 def _said(seconds: float | None) -> str:

@@ -60,6 +60,8 @@ class Database(_Model):
     connection: Name
     service_connection: Name
     name: Name
+    claims_schema: Name = "rolling_upgrade"
+    """Where the server keeps which run holds the fleet: a schema of its own, so that no dump and no restore has it."""
 
 
 class Releases(_Model):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.errors import RollingUpgradeError
 from rolling_upgrade.fleet.inventory import Fleet, Node
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
+from rolling_upgrade.hooks.claims import other_holder
+
+log = logging.getLogger(__name__)
 
 
-def put_back(fleet: Fleet, node: Node) -> str:
+def put_back(fleet: Fleet, node: Node, me: Holder) -> str:
     """Set the node ready on every balancer that can be told; returns what was done, for the message.
 
-    Requests reach it there only while its checks pass. Never raises.
+    Requests reach it there only while its checks pass. A fleet that another run holds is left alone: that run may have
+    stopped the node. Never raises.
     """
+    if holder := _other(fleet, me):
+        return f"left as it is: fleet {fleet.name} is held by {holder}"
     back, not_back = [], []
     for balancer in fleet.balancers:
         try:
@@ -23,6 +32,15 @@ def put_back(fleet: Fleet, node: Node) -> str:
     parts = [f"put back into rotation on {', '.join(back)}"] if back else []
     parts += [f"NOT put back on {'; '.join(not_back)}: set it ready there by hand"] if not_back else []
     return ", ".join(parts)
+
+
+def _other(fleet: Fleet, me: Holder) -> Holder | None:
+    """The run that holds the fleet beside this one. A database that does not answer keeps no node out of rotation."""
+    try:
+        return other_holder(fleet, me)
+    except RollingUpgradeError as error:
+        log.warning("not known whether another run holds the fleet: %s", error.found)
+        return None
 
 
 def _ready(hook: BalancerHook, server: str) -> None:

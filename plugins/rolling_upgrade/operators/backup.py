@@ -14,6 +14,7 @@ from rolling_upgrade.decisions.dump import content_of, why_not_whole
 from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.inventory import Fleet, load_named
+from rolling_upgrade.hooks.claims import hold, this_run
 from rolling_upgrade.hooks.connections import usable
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.dump import write_dump
@@ -25,11 +26,13 @@ from rolling_upgrade.services.registry import profile_of
 class BackupDatabaseOperator(FleetOperator):
     """Dump into the fleet's backup directory, under a name of this run; whole and checksummed, or not there.
 
-    Repeated in the same run it finds its dump, checks it, and leaves it. Raises VerifyError.
+    Repeated in the same run it finds its dump, checks it, and leaves it. Raises VerifyError, and HeldError when another
+    run holds the fleet.
     """
 
     def execute(self, context: Any) -> Record:
         fleet = load_named(self.fleet)
+        hold(fleet, this_run(context["ti"]))
         run = re.sub(r"[^A-Za-z0-9]+", "-", str(context["run_id"])).strip("-")
         path = Path(fleet.backup.directory) / f"{fleet.name}-{fleet.database.name}-{run}.sql.gz"
         try:

@@ -8,15 +8,17 @@ from typing import Any
 from rolling_upgrade.decisions.phases import SchemaState
 from rolling_upgrade.decisions.proof import proven_release
 from rolling_upgrade.decisions.rotation import Rotation
-from rolling_upgrade.errors import VerifyError
+from rolling_upgrade.errors import RollingUpgradeError, VerifyError
 from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.evidence.report import NodeRecords, as_lines, node_report
 from rolling_upgrade.fleet.inventory import load_named
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import release, this_run
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import schema_state
 from rolling_upgrade.operators.step import FleetOperator, plan_of
+from rolling_upgrade.sensors.drained import ANSWERS
 from rolling_upgrade.services.registry import profile_of
 
 
@@ -62,7 +64,7 @@ class VerifyOperator(FleetOperator):
 
 
 class ReportOperator(FleetOperator):
-    """Gather the records of the steps into the run's report, its result."""
+    """Gather the records of the steps into the run's report, its result; then let the next run have the fleet."""
 
     def execute(self, context: Any) -> dict[str, Any]:
         ti, plan = context["ti"], plan_of(context)
@@ -88,7 +90,16 @@ class ReportOperator(FleetOperator):
         }
         for line in as_lines(report):
             self.log.info("%s", line)
+        self._release(ti)
         return report
+
+    def _release(self, ti: Any) -> None:
+        """A claim that stays is no reason to fail a run that is done: the next run of this Airflow takes it over."""
+        try:
+            if release(load_named(self.fleet), this_run(ti)):
+                self.log.info("this run no longer holds the fleet")
+        except RollingUpgradeError as error:
+            self.log.error("this run still holds the fleet, until another run of this Airflow takes over: %s", error)
 
 
 def _records(ti: Any, name: str, index: int | None) -> NodeRecords:
@@ -98,9 +109,12 @@ def _records(ti: Any, name: str, index: int | None) -> NodeRecords:
     def pull(task: str) -> Record | None:
         return read(ti.xcom_pull(task_ids=task, map_indexes=which))
 
+    answers = ti.xcom_pull(task_ids=f"{out}.drained", key=ANSWERS, map_indexes=which) or ()
+
     return NodeRecords(
         name=name,
         take_out=pull(f"{out}.take_out"),
         drained=pull(f"{out}.drained"),
         return_to_rotation=pull(f"{back}.return_to_rotation"),
+        answers=answers,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.planning import Observation, describe, make_plan, read_request
 from rolling_upgrade.decisions.proof import proven_release
 from rolling_upgrade.decisions.rotation import views_of
@@ -11,6 +12,7 @@ from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load_named
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import hold, other_holder, this_run
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators.step import PLAN_KEY, FleetOperator
@@ -20,7 +22,8 @@ from rolling_upgrade.services.registry import profile_of
 class PlanOperator(FleetOperator):
     """Returns the node names in the order of their turns, the new node first; the plan itself is XCom ``plan``.
 
-    Changes nothing. On ``dry_run`` every later task is skipped. Raises RefusedError for what cannot work.
+    Changes nothing but who holds the fleet: from here on this run does. On ``dry_run`` not even that, and every later
+    task is skipped. Raises RefusedError for what cannot work, and HeldError when another run holds the fleet.
     """
 
     def execute(self, context: Any) -> list[str]:
@@ -30,10 +33,18 @@ class PlanOperator(FleetOperator):
         plan = make_plan(request, _observe(fleet), fleet, catalogue)
         for line in describe(plan):
             self.log.info("%s", line)
+        self._claim(fleet, this_run(context["ti"]), dry_run=plan.dry_run)
         context["ti"].xcom_push(key=PLAN_KEY, value=plan.to_dict())
         if plan.dry_run:
             self._skip_the_rest(context)
         return list(plan.nodes)
+
+    def _claim(self, fleet: Fleet, me: Holder, *, dry_run: bool) -> None:
+        if dry_run:
+            holder = other_holder(fleet, me)
+            self.log.info("the fleet is %s", f"held by {holder}" if holder else "free for a run")
+        else:
+            self.log.info("this run may change the fleet: %s", hold(fleet, me).value)
 
     def _skip_the_rest(self, context: Any) -> None:
         from airflow.sdk.exceptions import DownstreamTasksSkipped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView, why_not_proven, why_not_stopped
 from rolling_upgrade.decisions.rotation import Rotation, is_in, is_out, views_of
@@ -57,8 +58,8 @@ class StopOperator(NodeOperator):
         self._see_it_end(step, unit)
         return record("stopped: no process, no listener, no connection", changed=True)
 
-    def settle(self, fleet: Fleet, node: Node) -> str:
-        return "" if self._begun else f"{node.name} was not stopped by this step and was {put_back(fleet, node)}"
+    def settle(self, fleet: Fleet, node: Node, me: Holder) -> str:
+        return "" if self._begun else f"{node.name} was not stopped by this step and was {put_back(fleet, node, me)}"
 
     def _chosen_cut(self, context: Any) -> bool:
         ti = context["ti"]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.planning import Plan
 from rolling_upgrade.decisions.proof import why_not_proven
-from rolling_upgrade.errors import RollingUpgradeError
+from rolling_upgrade.errors import HeldError, RollingUpgradeError
 from rolling_upgrade.evidence.record import Record
 from rolling_upgrade.fleet.inventory import Fleet, Node, load_named
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import hold, this_run
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.services.profile import ServiceProfile
 from rolling_upgrade.services.registry import profile_of
@@ -60,8 +62,13 @@ class FleetOperator(BaseOperator):
 
 
 class NodeOperator(BaseOperator):
-    """A step on one node. A subclass gives ``step``: precheck, apply, verify."""
+    """A step on one node. A subclass gives ``step``: precheck, apply, verify.
 
+    Before it begins, this run must hold the fleet. Raises HeldError when another run does, and has touched nothing.
+    """
+
+    needs_claim: ClassVar[bool] = True
+    """False for a step that does nothing but return to safety."""
     template_fields: Sequence[str] = ("node",)
 
     def __init__(self, *, fleet: str, node: Any, **kwargs: Any) -> None:
@@ -72,7 +79,10 @@ class NodeOperator(BaseOperator):
     def execute(self, context: Any) -> Record:
         fleet = load_named(self.fleet)
         node = fleet.node(self.node)
+        me = this_run(context["ti"])
         try:
+            if self.needs_claim:
+                hold(fleet, me)
             with NodeHook.from_connection(node).connected() as ssh:
                 record = self.step(
                     NodeStep(
@@ -85,8 +95,10 @@ class NodeOperator(BaseOperator):
                     ),
                     context,
                 )
+        except HeldError:
+            raise  # a node of another run is not this one's to settle
         except RollingUpgradeError as error:
-            error.settled = error.settled or self.settle(fleet, node)
+            error.settled = error.settled or self.settle(fleet, node, me)
             raise
         self.log.info("%s: %s", node.name, record["did"])
         return {"node": node.name, **record}
@@ -94,6 +106,6 @@ class NodeOperator(BaseOperator):
     def step(self, step: NodeStep, context: Any) -> Record:
         raise NotImplementedError
 
-    def settle(self, fleet: Fleet, node: Node) -> str:
+    def settle(self, fleet: Fleet, node: Node, me: Holder) -> str:
         """Leave things safe after a failure of ``step``; returns what was done, or nothing. Must not raise."""
         return ""

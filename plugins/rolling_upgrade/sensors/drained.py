@@ -46,6 +46,7 @@ class DrainedSensor(NodeSensor):
 
     def _answered(self, context: Any, event: dict[str, Any]) -> Record:
         from rolling_upgrade.fleet.inventory import load_named
+        from rolling_upgrade.hooks.claims import this_run
         from rolling_upgrade.hooks.cut import cut
         from rolling_upgrade.hooks.put_back import put_back
 
@@ -56,20 +57,21 @@ class DrainedSensor(NodeSensor):
         node = fleet.node(self._node(context))
         self.log.info("%s chose %r for %s", by, answer, node.name)
         ti = context["ti"]
+        me = this_run(ti)
         earlier = ti.xcom_pull(task_ids=ti.task_id, key=ANSWERS, map_indexes=ti.map_index) or []
         answers = [*earlier, {"answer": answer, "by": by, "at": now()}]
         ti.xcom_push(key=ANSWERS, value=answers)
         if answer == WAIT_ON:
             self._wait_again(asked=False)
         if answer == CUT:
-            return {"node": node.name, **cut(fleet, node, by=by), "answers": answers}
+            return {"node": node.name, **cut(fleet, node, me, by=by), "answers": answers}
         error = VerifyError(
             f"{node.name} is not drained, and {by} chose to put it back.",
             expected="a node without open requests.",
             safe="nothing was cut.",
             next_step="wait for the transfers to end, then clear take_out of this node with what follows it.",
         )
-        error.settled = f"{node.name} still runs and was {put_back(fleet, node)}"
+        error.settled = f"{node.name} still runs and was {put_back(fleet, node, me)}"
         raise error
 
     def _wait_again(self, *, asked: bool) -> NoReturn:

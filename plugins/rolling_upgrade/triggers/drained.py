@@ -12,6 +12,7 @@ from rolling_upgrade.errors import PrecheckError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import hold, this_run
 from rolling_upgrade.hooks.cut import cut
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.put_back import put_back
@@ -66,6 +67,7 @@ class DrainedTrigger(WaitTrigger):
         if progress.action is DrainAction.DRAIN_AGAIN:
             self._drain_again(wait, balancers, progress.lost_on)
         elif progress.action is DrainAction.ENTER_MAINTENANCE:
+            hold(wait.fleet, this_run(self.task_instance))
             balancers.set_where(server, Admin.MAINT, lambda view: view.rotation is not Rotation.MAINTENANCE)
         return None
 
@@ -74,7 +76,7 @@ class DrainedTrigger(WaitTrigger):
 
     def settle(self, wait: Wait, error: Exception) -> str:
         """Put the node back on every balancer that can be told: its service was not stopped."""
-        return f"{wait.node.name} still runs and was {put_back(wait.fleet, wait.node)}"
+        return f"{wait.node.name} still runs and was {put_back(wait.fleet, wait.node, this_run(self.task_instance))}"
 
     def _time_is_over(self, wait: Wait) -> bool:
         return not self.asked and wait.elapsed > wait.plan.drain_timeout_seconds
@@ -85,7 +87,8 @@ class DrainedTrigger(WaitTrigger):
         if wait.plan.on_drain_timeout == "ask":
             return Ask(f"{error.found}\nNothing is cut while nobody answers; what drains meanwhile needs no answer.")
         if wait.plan.on_drain_timeout == "cut":
-            return cut(wait.fleet, wait.node, by="the run's on_drain_timeout", progress=self._history)
+            me = this_run(self.task_instance)
+            return cut(wait.fleet, wait.node, me, by="the run's on_drain_timeout", progress=self._history)
         raise error
 
     def _note(self, wait: Wait, open_requests: int, views: list[ServerView]) -> None:
@@ -107,6 +110,7 @@ class DrainedTrigger(WaitTrigger):
                 safe="nothing was cut.",
                 next_step="bring the servers that are named back UP, then clear take_out of this node.",
             )
+        hold(wait.fleet, this_run(self.task_instance))
         self.say(f"{', '.join(lost_on)} lost the drain; it is set again")
         balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
 

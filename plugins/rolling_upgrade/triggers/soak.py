@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.proof import why_not_proven
 from rolling_upgrade.decisions.rotation import Rotation, ServerView, why_not_take_out
 from rolling_upgrade.decisions.soak import too_many
@@ -9,6 +10,7 @@ from rolling_upgrade.errors import RollingUpgradeError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import hold, this_run
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
 
@@ -55,16 +57,17 @@ class SoakTrigger(WaitTrigger):
             return ""
         balancers = Balancers.from_connections(wait.fleet)
         try:
-            return _take_out(wait, balancers, balancers.views())
+            return _take_out(wait, balancers, balancers.views(), this_run(self.task_instance))
         except RollingUpgradeError as failed:
             return f"{wait.node.name} could NOT be taken out again: {failed.found}"
 
 
-def _take_out(wait: Wait, balancers: Balancers, views: list[ServerView]) -> str:
+def _take_out(wait: Wait, balancers: Balancers, views: list[ServerView], me: Holder) -> str:
     server = wait.node.server_name
     reasons = why_not_take_out(server, balancers.names, views, wait.fleet.defaults.min_in_rotation)
     if reasons:
         return f"{wait.node.name} stays in rotation all the same: " + "; ".join(reasons)
+    hold(wait.fleet, me)
     told = balancers.set_where(server, Admin.DRAIN, lambda view: not view.rotation.is_out)
     return f"{wait.node.name} was taken out of rotation again on {', '.join(told)}; what it serves now may end"
 

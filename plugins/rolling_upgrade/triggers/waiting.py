@@ -81,6 +81,7 @@ class WaitTrigger(BaseTrigger):
         self.after = after
         self._said = ""
         self._silent_since: float | None = None
+        self._wait: Wait | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         cls = type(self)
@@ -98,7 +99,7 @@ class WaitTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         wait: Wait | None = None
         try:
-            wait = await self._begin()
+            self._wait = wait = await self._begin()
             while (outcome := await self._poll(wait)) is None:
                 await asyncio.sleep(self.poll_seconds)
         except Exception as error:
@@ -153,13 +154,29 @@ class WaitTrigger(BaseTrigger):
             return f"What this task had begun was left as it is: {error or type(error).__name__}"
         return ""
 
+    async def on_kill(self) -> None:
+        """Settle where somebody marked the task or its run as failed.
+
+        Airflow calls this as well for a task that was cleared, that was answered, or that another triggerer took
+        over; then it goes on, and there is nothing to settle.
+        """
+        if self._wait and await self._state() == "failed":
+            killed = RuntimeError("somebody marked the task as failed")
+            settled = await sync_to_async(self.settle, thread_sensitive=False)(self._wait, killed)
+            self.log.warning("%s. %s", killed, settled)
+
     async def _is_still_mine(self) -> bool:
+        return await self._state() == "deferred"
+
+    async def _state(self) -> str | None:
+        """The state of this task now."""
         ti: Any = self.task_instance
         answer = await sync_to_async(RuntimeTaskInstance.get_task_states)(
             dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id]
         )
         key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        return bool(answer.get(ti.run_id, {}).get(key) == "deferred")
+        state = answer.get(ti.run_id, {}).get(key)
+        return str(state) if state else None
 
     async def _begin(self) -> Wait:
         ti: Any = self.task_instance

@@ -84,6 +84,8 @@ class TaskInstance:
 
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
     map_index: int = -1
+    dag_id: str = NAME
+    run_id: str = RUN
 
     def xcom_pull(self, task_ids: str, key: str = "return_value", map_indexes: object = None) -> Any:
         return self.xcoms.get((task_ids, key))

@@ -29,10 +29,12 @@ class Login:
 # What an option file, a shell and a log could each trip over.
 OPERATOR = Login("upgrade", "Op3r#ator \"pass'\\word;$HOME%")
 SERVICE = Login("glance", "s3rvice-password")
+CLAIMS_GRANT = "GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON rolling_upgrade.* TO {user}"
 OPERATOR_GRANTS = (
     "GRANT PROCESS ON *.* TO {user}",
     "GRANT SELECT, LOCK TABLES, TRIGGER, EVENT, SHOW VIEW ON {schema}.* TO {user}",
     "GRANT SELECT ON mysql.proc TO {user}",
+    CLAIMS_GRANT,
 )
 
 

@@ -56,6 +56,15 @@ def states(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, str | None]) -> 
     return made
 
 
+def runs(monkeypatch: pytest.MonkeyPatch, known: dict[str, str]) -> None:
+    """The runs that Airflow knows, by their ids, with their states; what a test changes there counts at once."""
+
+    def count(dag_id: str, *, run_ids: Sequence[str], states: Sequence[str]) -> int:
+        return sum(known.get(run_id) in states for run_id in run_ids)
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_dr_count", count)
+
+
 def events_of(trigger: BaseTrigger, task: Task) -> list[TriggerEvent]:
     """Run a trigger to its end as the triggerer does; returns its events."""
     trigger.task_instance = task

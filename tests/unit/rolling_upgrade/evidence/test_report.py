@@ -16,7 +16,23 @@ def test_times_run_from_the_drain_that_was_set() -> None:
         "release_proven": "28.1.0",
         "out_of_rotation_s": 31.25,
         "drain_s": 7.5,
+        "drain_progress": [],
+        "cut": None,
+        "answers": [],
     }
+
+
+def test_what_was_decided_about_a_drain_is_kept_with_who_decided() -> None:
+    cut = {"by": "ops", "at": BACK["at"], "open": ["192.0.2.7:4711 for 3600 s through lb1"]}
+    answers = [{"answer": "wait on", "by": "ops", "at": "then"}, {"answer": "cut", "by": "ops", "at": "later"}]
+    drained = {**DRAINED, "progress": [[0.5, 3], [7.0, 1]], "cut": cut}
+    node = node_report(NodeRecords("node1", OUT, drained, BACK, answers), "28.1.0")
+
+    assert node["drain_progress"] == [[0.5, 3], [7.0, 1]]
+    report = {"fleet": "lab", "from_release": "26.1.0", "to_release": "28.1.0", "duration_s": 1.0, "db_check": 0}
+    assert as_lines({**report, "db_heads": [], "nodes": [node]})[-1].endswith(
+        "; ops answered 'wait on'; ops answered 'cut'; CUT by choice of ops: 192.0.2.7:4711 for 3600 s through lb1"
+    )
 
 
 def test_a_node_passed_over_was_never_out() -> None:
