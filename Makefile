@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 STEPS := include/demo/steps
 .DEFAULT_GOAL := help
-.PHONY: help demo test check install venv lock lab-up lab-down clean
+.PHONY: help demo test drills check install venv lock lab-up lab-down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,9 @@ demo: ## a real rolling upgrade on this machine, under load, watched live
 
 test: ## everything: check, integration tests, an upgrade end to end on the lab
 	@bash $(STEPS)/test.sh
+
+drills: ## every fault of tests/drills/table.py strikes an upgrade on the lab; takes an hour or more
+	@bash $(STEPS)/drills.sh
 
 check: ## lint, types and unit tests; needs nothing but Python 3.11
 	@sh $(STEPS)/check.sh

@@ -9,6 +9,7 @@ import pytest
 
 from include.demo import lab
 from include.demo.airflow_runner import RunningAirflow
+from include.lab import settings
 from tests.drills import summary
 from tests.drills.drill import OLD
 from tests.e2e.rehearsal import DAG_ID
@@ -28,6 +29,9 @@ def fresh_fleet(airflow: RunningAirflow) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of the rows that ran."""
     if summary.OUTCOMES:
+        lines = summary.table(summary.OUTCOMES, time.monotonic() - BEGAN)
         terminalreporter.section("drills")
-        for line in summary.table(summary.OUTCOMES, time.monotonic() - BEGAN):
+        for line in lines:
             terminalreporter.write_line(line)
+        (settings.PROJECT_ROOT / "build").mkdir(exist_ok=True)
+        (settings.PROJECT_ROOT / "build" / "drills.md").write_text("\n".join(lines) + "\n")

@@ -16,7 +16,7 @@ from include.lab.waiting import until
 from tests.drills.drill import NEW, NODES, OUT_STEPS, Step
 from tests.e2e.rehearsal import DAG_ID, RUN_SECONDS
 
-EVERY = 0.15
+EVERY = 0.2
 STEP_SECONDS = 240.0
 """How long a step may take to come about: the whole rest of a run lies before some."""
 LOG_SECONDS = 20.0

@@ -38,10 +38,10 @@ NODE2_OFF = State("28 - 26", out=("node2",), silent=("node2",), heads=EXPANDED)
 KEEPS_NODE1_BUSY = (Fault("slow-transfer", node="node1", balancer="lb2"),)
 KEEPS_NODE2_BUSY = (Fault("slow-transfer", node="node2", balancer="lb2"),)
 LONG_TRANSFER = Fault("slow-transfer", node="node2", balancer="lb1")
-SHORT_DRAIN = {"drain_timeout_seconds": 12}
+SHORT_DRAIN = {"drain_timeout_seconds": 20}
 ASKS = {**SHORT_DRAIN, "on_drain_timeout": "ask"}
 SHORT_STOP = {"stop": {"seconds": 10}}
-LISTED = ("is not drained after 12 s", "1 open: 127.0.0.1:", " s through lb1")
+LISTED = ("is not drained after 20 s", "1 open: 127.0.0.1:", " s through lb1")
 PUT_BACK = "put back into rotation on lb1, lb2"
 NO_SSH = "cannot be asked over SSH"
 

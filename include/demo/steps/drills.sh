@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# make drills: every fault of the table strikes a rollout on the lab, then the lab down whatever happened; the table and
+# pytest's line come last.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+
+if [ "${1:-}" != holding-session ]; then
+    sh include/demo/steps/can_run.sh
+    exec python3 -m include.demo.session "\`make drills\`" bash include/demo/steps/drills.sh holding-session "$@"
+fi
+shift
+# Descriptor 8 holds the session. pytest keeps it, should it outlive this script; nothing else does.
+sh include/demo/steps/install.sh --tests 8<&-
+
+log=build/drills.log
+finish() {
+    status=$?
+    trap - EXIT
+    # A second Ctrl-C must not leave half a lab.
+    trap '' INT TERM
+    ./lab down 8<&- || status=1
+    [ ! -s "$log" ] || tail -n 1 "$log"
+    exit "$status"
+}
+mkdir -p build
+: >"$log"
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+echo "The drills make the lab anew for each row, and take it down at the end. The table is written to build/drills.md."
+./lab build 8<&-
+PYTHONPATH=.:plugins .venv/bin/python -m pytest -v tests/drills "$@" 2>&1 | tee "$log"
