@@ -124,7 +124,13 @@ def down() -> None:
 @app.command()
 @on_fit_machine
 @as_root
-def reset(release: Release = None, nodes: Nodes = None) -> None:
+def reset(
+    release: Release = None,
+    nodes: Nodes = None,
+    staged: Annotated[
+        list[str] | None, typer.Option("--staged", help="A release that lies on every node, not in use.")
+    ] = None,
+) -> None:
     """Make everything new on a release: disks, database, images. Keys, passwords and backups stay."""
     from include.lab import lifecycle, lock, record
 
@@ -132,7 +138,7 @@ def reset(release: Release = None, nodes: Nodes = None) -> None:
     known = record.read(settings)
     count = nodes or (known.nodes if known else settings.node_count)
     with lock.exclusive("reset"):
-        lifecycle.fresh(replace(settings, node_count=count), release or DEFAULT_RELEASE)
+        lifecycle.fresh(replace(settings, node_count=count), release or DEFAULT_RELEASE, tuple(staged or ()))
 
 
 @app.command()

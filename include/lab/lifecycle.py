@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -121,10 +122,13 @@ def _boot_or_make(settings: LabSettings, node: Node, release: str) -> None:
         nodes.inside(node, "systemctl", "--quiet", "enable", "--now", nodes.UNIT)
 
 
-def fresh(settings: LabSettings, release: str) -> None:
-    """Everything new on ``release``: disks, database, images. Keys, passwords and backups stay. Raises LabError."""
+def fresh(settings: LabSettings, release: str, staged: Sequence[str] = ()) -> None:
+    """Everything new on ``release``: disks, database, images. Keys, passwords and backups stay. Raises LabError.
+
+    Releases in ``staged`` lie beside it on every node.
+    """
     faults.settle(settings)  # first: an archive that a fault is in would be built anew
-    build(settings, (release,))
+    build(settings, (release, *staged))
     _wipe(settings)
     releases.forget_outdated(settings)  # no disk stands on them any more
     record.write(settings, record.Record(settings.node_count, release, ready=False))
@@ -133,7 +137,7 @@ def fresh(settings: LabSettings, release: str) -> None:
     network.ensure_bridge()
     with step(f"machines, balancers and database run: {settings.node_count} nodes"), ThreadPoolExecutor() as pool:
         made_database = pool.submit(_new_database, settings)
-        booted = [pool.submit(_new_node, settings, node, release) for node in settings.nodes]
+        booted = [pool.submit(_new_node, settings, node, release, staged) for node in settings.nodes]
         started = [pool.submit(balancers.start, settings, balancer) for balancer in BALANCERS]
         synced = pool.submit(_make_schema, settings.nodes[0], made_database, booted[0])
         for future in (made_database, *booted, *started, synced):
@@ -160,12 +164,12 @@ def _new_database(settings: LabSettings) -> None:
     database.make_users(settings)
 
 
-def _new_node(settings: LabSettings, node: Node, release: str) -> None:
-    _make_disk(settings, node, release)
+def _new_node(settings: LabSettings, node: Node, release: str, staged: Sequence[str]) -> None:
+    _make_disk(settings, node, release, staged)
     nodes.boot(settings, node)
 
 
-def _make_disk(settings: LabSettings, node: Node, release: str) -> None:
+def _make_disk(settings: LabSettings, node: Node, release: str, staged: Sequence[str] = ()) -> None:
     fleet = inventory.load(access.fleet_file(settings))
     login = ServiceLogin(
         login=DATABASE_SERVICE_USER,
@@ -174,7 +178,7 @@ def _make_disk(settings: LabSettings, node: Node, release: str) -> None:
         port=DATABASE_PORT,
         name=DATABASE_NAME,
     )
-    nodes.make_disk(settings, node, release, render(fleet, fleet.node(node.name), release, login))
+    nodes.make_disk(settings, node, release, render(fleet, fleet.node(node.name), release, login), staged)
 
 
 def _make_schema(node: Node, database_made: Future[None], node_booted: Future[None]) -> None:

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +63,11 @@ def has_disk(settings: LabSettings, node: Node) -> bool:
     return (_directory(settings, node) / "layers").is_file()
 
 
-def make_disk(settings: LabSettings, node: Node, release: str, configuration: str) -> None:
-    """A new disk with ``release`` installed and configured, in place of what was there. The node must not run."""
+def make_disk(settings: LabSettings, node: Node, release: str, configuration: str, staged: Sequence[str] = ()) -> None:
+    """A new disk with ``release`` installed and configured, in place of what was there. The node must not run.
+
+    Releases in ``staged`` lie beside it as a rollout would have brought them, without their configuration.
+    """
     top = _directory(settings, node)
     shutil.rmtree(top, ignore_errors=True)
     for name in ("upper", "work", "merged"):
@@ -79,8 +83,11 @@ def make_disk(settings: LabSettings, node: Node, release: str, configuration: st
     installed = upper / "opt/glance/releases" / release
     _put(installed / "etc/glance/glance-api.conf", configuration, mode=0o640, group=GLANCE_UID)
     _put(installed / ".complete", "")
+    for other in staged:
+        _put(upper / "opt/glance/releases" / other / ".complete", f"{releases.checksum(settings, other)}\n")
     (upper / "opt/glance/current").symlink_to(f"releases/{release}")
-    lower = f"{releases.layer(settings, release)}:{root.path(settings)}"
+    layers = [releases.layer(settings, version) for version in (release, *staged)]
+    lower = ":".join(map(str, [*layers, root.path(settings)]))
     run(
         privately(_MAKE, "make", lower, upper, top / "work", top / "merged", _PROVISION),
         environment={

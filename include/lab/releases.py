@@ -85,11 +85,16 @@ def is_built(settings: LabSettings, version: str) -> bool:
     """True if archive and layer are there, are of today's pins, and the archive still has its checksum."""
     try:
         made_from = _key_file(settings, version).read_text().strip()
-        checksum = _checksum_file(settings, version).read_text()
+        said = _checksum_file(settings, version).read_text()
         written = _checksum_line(archive(settings, version))
     except OSError:
         return False
-    return made_from == key(settings, version) and checksum == written and layer(settings, version).is_dir()
+    return made_from == key(settings, version) and said == written and layer(settings, version).is_dir()
+
+
+def checksum(settings: LabSettings, version: str) -> str:
+    """The SHA-256 that is written beside the archive."""
+    return _checksum_file(settings, version).read_text().split()[0]
 
 
 def _checksum_file(settings: LabSettings, version: str) -> Path:

@@ -11,19 +11,32 @@ from include.demo import lab
 from include.demo.airflow_runner import RunningAirflow
 from include.lab import settings
 from tests.drills import summary
-from tests.drills.drill import OLD
+from tests.drills.drill import NEW, OLD, Drill
 from tests.e2e.rehearsal import DAG_ID
 
+BUILD = settings.PROJECT_ROOT / "build"
 BEGAN = time.monotonic()
 
 
 @pytest.fixture
-def fresh_fleet(airflow: RunningAirflow) -> Iterator[None]:
+def fresh_fleet(airflow: RunningAirflow, drill: Drill) -> Iterator[None]:
     """Three nodes on the old release, no fault; afterwards no run is left that could touch the next row's fleet."""
-    lab.run("reset", "--release", OLD, "--nodes", "3", nodes=3)
+    lab.run("reset", "--release", OLD, "--nodes", "3", *(("--staged", NEW) if drill.staged else ()), nodes=3)
     yield
     for run in airflow.api.call("GET", f"/dags/{DAG_ID}/dagRuns", params={"state": ["running", "queued"]})["dag_runs"]:
         airflow.api.set_run_state(DAG_ID, run["dag_run_id"], "failed")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell of a failure at once, in a file: pytest tells at the end, which may be an hour away."""
+    if report.failed:
+        BUILD.mkdir(exist_ok=True)
+        with (BUILD / "drills-failures.txt").open("a") as file:
+            file.write(f"=== {report.nodeid} ({report.when})\n{report.longreprtext}\n")
+
+
+def pytest_sessionstart() -> None:
+    (BUILD / "drills-failures.txt").unlink(missing_ok=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -33,5 +46,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("drills")
         for line in lines:
             terminalreporter.write_line(line)
-        (settings.PROJECT_ROOT / "build").mkdir(exist_ok=True)
-        (settings.PROJECT_ROOT / "build" / "drills.md").write_text("\n".join(lines) + "\n")
+        BUILD.mkdir(exist_ok=True)
+        (BUILD / "drills.md").write_text("\n".join(lines) + "\n")

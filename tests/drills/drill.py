@@ -181,6 +181,8 @@ class Drill:
     """What the trigger form is given besides."""
     fleet: Mapping[str, Any] = field(default_factory=dict)
     """What the fleet file says besides."""
+    staged: bool = True
+    """The new release lies on every node from the beginning, so that a row does not wait for what it is not about."""
     transfer: str = "whole"
     """What becomes of a slow transfer: ``whole``, or ``cut``."""
     handful: bool = False

@@ -13,6 +13,7 @@ import requests
 from include.demo.airflow_runner import RunningAirflow
 from include.demo.rest import AirflowError
 from include.lab.waiting import until
+from rolling_upgrade.evidence.record import read
 from tests.drills.drill import NEW, NODES, OUT_STEPS, Step
 from tests.e2e.rehearsal import DAG_ID, RUN_SECONDS
 
@@ -158,6 +159,16 @@ class Run:
         task, index = step.key
         return self.airflow.api.xcom(DAG_ID, self.id, task, key, index)
 
+    def began(self, step: Step) -> datetime:
+        return datetime.fromisoformat(self.instance(step)["start_date"])
+
+    def ended(self, step: Step) -> datetime:
+        """From the step's own record: Airflow 3.3 keeps an old end of a wait in the triggerer that was cleared."""
+        found = read(self.xcom(step))
+        if found is None:
+            raise DrillError(f"{step} has left no record")
+        return datetime.fromisoformat(found["at"])
+
     @contextmanager
     def held_before(self, step: Step) -> Iterator[None]:
         """Hold the run back right before the step begins, as a pool without slots does, while the body runs."""
@@ -196,8 +207,3 @@ def before(step: Step) -> Step:
         return Step("switch_release", NODES[0]) if step.task == "expand" else Step("expand")
     order = (*OUT_STEPS, "start", "healthy", "return_to_rotation", "soak")
     return Step(order[order.index(step.task) - 1], step.node)
-
-
-def seconds_of(one: dict[str, Any]) -> tuple[datetime, datetime]:
-    """When a task instance began and ended."""
-    return datetime.fromisoformat(one["start_date"]), datetime.fromisoformat(one["end_date"])

@@ -35,7 +35,7 @@ from tests.drills.drill import (
     Step,
     Waits,
 )
-from tests.drills.run import AT_WORK, DrillError, Run, seconds_of
+from tests.drills.run import AT_WORK, DrillError, Run
 from tests.drills.watch import Watch
 from tests.e2e.rehearsal import DAG_ID
 
@@ -273,11 +273,11 @@ class Rehearsal:
 
     def _in_turn(self, run: Run) -> None:
         """Each node began after the one before had finished, and one that was done before was passed over at once."""
-        steps, order = run.steps(), self.airflow.api.xcom(DAG_ID, run.id, "plan")
+        order = self.airflow.api.xcom(DAG_ID, run.id, "plan")
         finished = None
         for node in order:
             place = NODES[order.index(node)]  # a step is known by its place in the run
-            began, ended = (seconds_of(steps[Step(task, place).key])[i] for i, task in enumerate(("take_out", "soak")))
+            began, ended = run.began(Step("take_out", place)), run.ended(Step("soak", place))
             assert finished is None or began >= finished, f"{node} began before the one before it had finished"
             finished = ended
             if isinstance(self.drill.then, NewRun) and node in self.done:

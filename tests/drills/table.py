@@ -164,6 +164,7 @@ NODES_AND_SSH = [
         "SSH cut while the release is brought",
         Fault("ssh-cut", node="node2"),
         at=Step("stage_release", "node2"),
+        staged=False,
         then=Fails(says=(NO_SSH,), state=State("26 26 26", silent=("node2",)), clear=(Step("stage_release", "node2"),)),
     ),
     Drill(
@@ -275,6 +276,7 @@ RELEASES = [
         Fault("corrupt-archive", release=NEW),
         at=Step("preflight", "node1"),
         when=Moment.BEFORE_THE_RUN,
+        staged=False,
         then=Fails(
             at=each("preflight"), says=("has checksum ", "its .sha256 says "), state=SERVES_OLD, clear=each("preflight")
         ),
@@ -284,6 +286,7 @@ RELEASES = [
         Fault("corrupt-archive", release=NEW),
         at=Step("stage_release", "node1"),
         when=Moment.ABOUT_TO_BEGIN,
+        staged=False,
         then=Fails(at=each("stage_release"), says=("did NOT match",), state=SERVES_OLD, clear=each("stage_release")),
     ),
     Drill(
@@ -291,6 +294,7 @@ RELEASES = [
         Fault("full-disk", node="node2"),
         at=Step("preflight", "node2"),
         when=Moment.BEFORE_THE_RUN,
+        staged=False,
         then=Fails(says=("/opt/glance has 0 MiB free",), state=SERVES_OLD, clear=(Step("preflight", "node2"),)),
     ),
     Drill(
@@ -298,6 +302,7 @@ RELEASES = [
         Fault("full-disk", node="node2"),
         at=Step("stage_release", "node2"),
         when=Moment.ABOUT_TO_BEGIN,
+        staged=False,
         then=Fails(says=("No space left on device",), state=SERVES_OLD, clear=(Step("stage_release", "node2"),)),
     ),
     Drill(

@@ -20,8 +20,15 @@ def test_names_are_unique() -> None:
 def test_the_lab_takes_every_fault(drill: Drill) -> None:
     for fault in (drill.fault, *drill.given):
         if isinstance(fault, Fault):
-            words = {"node": fault.node, "balancer": fault.balancer, "release": fault.release}
-            registry.check_options(Injection(fault.name, archive=fault.archive, seconds=fault.seconds, **words))
+            injection = Injection(
+                fault.name,
+                node=fault.node,
+                balancer=fault.balancer,
+                release=fault.release,
+                archive=fault.archive,
+                seconds=fault.seconds,
+            )
+            registry.check_options(injection)
 
 
 def test_every_fault_of_the_lab_has_a_drill() -> None:
