@@ -75,6 +75,12 @@ def test_waits_start_in_the_triggerer(dag: Any) -> None:
         assert dag.get_task(task_id).start_from_trigger is (task_id.rpartition(".")[2] in waits), task_id
 
 
+def test_a_wait_that_fails_is_not_begun_again_by_itself(dag: Any) -> None:
+    """A drain that timed out has put its node back: no retry may take it out again before a person has looked."""
+    for task_id, task in dag.task_dict.items():
+        assert task.retries == (0 if task.start_from_trigger else 2), task_id
+
+
 def test_a_fleet_file_that_is_wrong_takes_no_other_fleet_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
