@@ -155,6 +155,8 @@ class Rehearsal:
         run.await_failed(steps)
         said = ""
         for step in steps:
+            if (tries := int(run.instance(step)["try_number"])) != 1:
+                raise DrillError(f"{step} failed in try {tries}: a failure is for a person, and not to be tried again")
             said = run.await_log(step, (*then.says, "Safe now: ", "Next: ")) if then.says else ""
         found = re.search(r"Found: (.*)", said)
         self._say(f"failed: {found[1][:110]}" if found else "failed")
