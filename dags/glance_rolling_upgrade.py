@@ -10,6 +10,7 @@ import warnings
 
 from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 
+from rolling_upgrade.alerts.deaths import default_args
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
@@ -98,7 +99,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         catchup=False,
         max_active_runs=1,
         params=form(fleet, catalogue),
-        default_args={"retries": 0},
+        default_args=default_args(name),
         tags=["rolling-upgrade", fleet.service, name],
     ) as dag:
         plan = PlanOperator(task_id="plan", fleet=name)
