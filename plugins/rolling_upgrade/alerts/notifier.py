@@ -17,6 +17,7 @@ Airflow stores each call for the dag processor, and makes it once. So the callba
 from __future__ import annotations
 
 import json
+import logging
 import time
 from typing import Any
 
@@ -27,6 +28,8 @@ from rolling_upgrade.alerts.alert import UNMAPPED, What
 from rolling_upgrade.alerts.sending import about, send, write
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.inventory import load_named
+
+log = logging.getLogger(__name__)
 
 FAILURE_KEY = "failure"
 """The XCom in which a trigger leaves its message."""
@@ -54,14 +57,14 @@ class FleetNotifier(BaseNotifier):
         elif has_failed(ti):
             message = message_of_trigger(ti) or NO_MESSAGE
         else:
-            self.log.info("no alert: %s has not failed", ti.task_id)
+            log.info("no alert: %s has not failed", ti.task_id)
             return
         alert = about(self.fleet, ti, What.FAILED, message, node=node_of(ti))
         try:
             fleet = load_named(self.fleet)
         except RefusedError as refused:
             write(alert)
-            self.log.error("the alert was only logged, since nobody knows whom to tell: %s", refused)
+            log.error("the alert was only logged, since nobody knows whom to tell: %s", refused)
             return
         send(fleet, alert)
 
