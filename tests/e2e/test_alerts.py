@@ -103,6 +103,6 @@ def check(alert: dict[str, Any], url: str) -> None:
     assert alert["found"].startswith(words[task])
     assert all(alert[name] for name in ("expected", "safe", "next"))
     assert alert["what"] == "failed"
-    assert alert["node"] == (None if task == "killed" else NODES[max(index, 0)])
+    assert alert["node"] == NODES[max(index, 0)]
     assert alert["link"].startswith(f"{url}/dags/{DAG_ID}/runs/manual__")
     assert alert["link"].endswith(f"/tasks/{task}" + (f"/mapped/{index}" if index >= 0 else ""))
