@@ -14,7 +14,7 @@ import yaml
 from include.demo.airflow_runner import RunningAirflow, running_airflow
 from include.demo.rest import AirflowError
 from include.lab import settings
-from tests.integration.parts.processes import free_port
+from tests.integration.parts.processes import free_port, until
 from tests.integration.parts.webhook import Webhook, webhook
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -23,6 +23,7 @@ DAG_ID = "failing"
 SECRET = "a-token-that-nobody-may-see"
 NODES = ("node1", "node2")
 EXPECTED = {("killed", -1), ("soak", -1), *((task, index) for task in ("stop", "each.soak") for index in (0, 1))}
+AGAIN = ("stop", 0)
 QUIET_SECONDS = 4.0
 """An alert too many would come within this time: the dag processor looks for calls every second or so."""
 
@@ -36,19 +37,24 @@ def write_fleet(folder: Path) -> None:
     (folder / "alerted.yaml").write_text(yaml.safe_dump(data))
 
 
-def end_of_run(airflow: RunningAirflow) -> dict[tuple[str, int], str]:
-    """Trigger, clear the task that waits for it, and await the end; the state of each task instance."""
-    run_id, cleared, deadline = airflow.api.trigger(DAG_ID, {}), False, time.monotonic() + 120
+def end_of_run(airflow: RunningAirflow, run_id: str) -> dict[tuple[str, int], str]:
+    """Clear the task that waits for it, and await the end; the state of each task instance."""
+    cleared, deadline = False, time.monotonic() + 120
     while (state := airflow.api.run_state(DAG_ID, run_id)) not in ("failed", "success"):
         assert time.monotonic() < deadline, f"the run is {state}"
         now = states(airflow, run_id)
         # A task that dies while somebody clears another is begun again, so one comes after the other.
         if not cleared and (now.get(("cleared", -1)), now.get(("killed", -1))) == ("running", "failed"):
-            with contextlib.suppress(AirflowError):  # SQLite may be locked: then it is tried again
-                airflow.api.clear(DAG_ID, run_id, ["cleared"])
-                cleared = True
+            cleared = clear(airflow, run_id, "cleared")
         time.sleep(0.5)
     return states(airflow, run_id)
+
+
+def clear(airflow: RunningAirflow, run_id: str, task: str | tuple[str, int]) -> bool:
+    """Whether it could be done: with SQLite another may be writing just now."""
+    with contextlib.suppress(AirflowError):
+        return bool(airflow.api.clear(DAG_ID, run_id, [task]))
+    return False
 
 
 def states(airflow: RunningAirflow, run_id: str) -> dict[tuple[str, int], str]:
@@ -76,15 +82,19 @@ def test_each_failure_alerts_exactly_once(tmp_path: Path, monkeypatch: pytest.Mo
         extra = {"path": f"/hooks/{SECRET}"}
         airflow.api.put_connections({"ops_webhook": receiver.connection(extra=extra)})
 
-        ended = end_of_run(airflow)
-        receiver.until(lambda got: len(got) >= len(EXPECTED), 20)
-        receiver.until(lambda got: len(got) > len(EXPECTED), QUIET_SECONDS)
+        run_id = airflow.api.trigger(DAG_ID, {})
+        ended = end_of_run(airflow, run_id)
+        assert receiver.until(lambda got: len(got) >= len(EXPECTED), 20), [request.json for request in receiver.got]
+        # What a person clears after it has failed is begun again too: it fails of the same cause, and tells it again.
+        until(lambda: clear(airflow, run_id, AGAIN), "the clear", seconds=20)
+        receiver.until(lambda got: len(got) > len(EXPECTED), 20)
+        receiver.until(lambda got: len(got) > len(EXPECTED) + 1, QUIET_SECONDS)
 
         told = Counter((one["task_id"], one["map_index"]) for one in alerts(receiver))
         logs = "".join(path.read_text(errors="replace") for path in airflow.place.logs.rglob("*.log"))
     assert {key for key, state in ended.items() if state == "failed"} == EXPECTED
     assert ended["cleared", -1] == "success", "what a person clears while it runs is begun again, and has not failed"
-    assert told == dict.fromkeys(EXPECTED, 1)
+    assert told == {**dict.fromkeys(EXPECTED, 1), AGAIN: 2}
     assert {request.path for request in receiver.got} == {extra["path"]}
     assert SECRET not in logs
     for alert in alerts(receiver):
