@@ -61,7 +61,12 @@ def holders(database: MariaDB) -> list[str]:
 
 
 def node_step(operator: type[NodeOperator], site: Site, **xcoms: object) -> Any:
-    return operator(task_id="step", fleet=NAME, node="node1").execute(context(site.fleet, **xcoms))
+    asks: dict[type[NodeOperator], dict[str, str]] = {
+        StopOperator: {"drained": "drained"},
+        ReturnToRotationOperator: {"left": "take_out"},
+    }
+    step = operator(task_id="step", fleet=NAME, node="node1", **asks.get(operator, {}))
+    return step.execute(context(site.fleet, **xcoms))
 
 
 @pytest.mark.parametrize("operator", STEPS)

@@ -59,7 +59,7 @@ class StopOperator(NodeOperator):
         return record("stopped: no process, no listener, no connection", changed=True)
 
     def settle(self, fleet: Fleet, node: Node, me: Holder) -> str:
-        return "" if self._begun else f"{node.name} was not stopped by this step and was {put_back(fleet, node, me)}"
+        return "" if self._begun else f"{node.name} was {put_back(fleet, node, me)}"
 
     def _chosen_cut(self, context: Any) -> bool:
         ti = context["ti"]

@@ -18,7 +18,8 @@ class TriggererSensor(BaseOperator):
     trigger: ClassVar[str]
 
     def __init__(self, *, trigger_kwargs: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # The retries of other tasks are for the death of their worker; here they would repeat the trigger's failure.
+        super().__init__(**{**kwargs, "retries": 0})
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls=self.trigger, next_method="execute_complete", trigger_kwargs=trigger_kwargs
         )
@@ -36,6 +37,8 @@ class NodeSensor(TriggererSensor):
     """
 
     def __init__(self, *, fleet: str, nodes_from: str, after: str | None = None, **kwargs: Any) -> None:
+        self.fleet = fleet
+        self.nodes_from = nodes_from
         self.wait = {"fleet": fleet, "nodes_from": nodes_from, "after": after}
         super().__init__(trigger_kwargs=self.wait, **kwargs)
 
