@@ -3,7 +3,8 @@
     with running_airflow(fleets=state / "fleets", dag_ids=["glance_rolling_upgrade_lab"]) as airflow:
         run_id = airflow.api.trigger("glance_rolling_upgrade_lab", {...})
 
-Every start begins with an empty database, so that a run interrupted by the last end does not go on by itself.
+Every start begins with an empty database, so that a run interrupted by the last end does not go on by itself,
+unless ``keep_database`` says that it should.
 """
 
 from __future__ import annotations
@@ -43,14 +44,18 @@ class AirflowNotReadyError(RuntimeError):
     """Airflow did not come up, and nothing of it is left running; the message says how far it came."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunningAirflow:
-    """An Airflow that answers."""
+    """An Airflow that answers. ``lab`` is the lab's command, if it runs in the lab's cgroup.
+
+    ``supervisor`` is another one after ``restart``.
+    """
 
     place: AirflowPlace
     password: str
     api: AirflowApi
     supervisor: subprocess.Popen[bytes]
+    lab: Path | None = None
 
     def check(self) -> None:
         """Raises AirflowNotReadyError when it has ended by itself."""
@@ -79,35 +84,62 @@ def running_airflow(
     home: Path = HOME,
     dags: Path = settings.PROJECT_ROOT / "dags",
     port: int = settings.AIRFLOW_PORT,
+    keep_database: bool = False,
     stopping: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> Iterator[RunningAirflow]:
     """Start Airflow, wait until it is healthy and has the DAGs, and end it afterwards.
 
     ``fleets`` is a folder of fleet files, ``connections`` a file as ``airflow connections import`` takes it.
     ``lab`` is the lab's command: with it Airflow runs in the lab's cgroup, so that taking the lab down ends
-    it also after ``kill -9`` of this process. ``stopping`` guards the end, against a second Ctrl-C for one.
+    it also after ``kill -9`` of this process. With ``keep_database`` it goes on with the runs, connections and logs
+    that an earlier Airflow of this home left. ``stopping`` guards the end, against a second Ctrl-C for one.
     Raises AirflowNotReadyError.
     """
     place = AirflowPlace(home=home, project=settings.PROJECT_ROOT, port=port, dags=dags, fleets=fleets)
     end_leftovers(lab, home)
     _require_free_port(port)
-    keys = airflow_settings.write_home(place, dict(os.environ))
-    _fresh_database(place)
-    supervisor = subprocess.Popen(_command(place, lab), cwd=place.project, stdin=subprocess.DEVNULL)
+    keep = keep_database and place.database.exists()
+    keys = airflow_settings.write_home(place, dict(os.environ), keep_logs=keep)
+    if not keep:
+        _fresh_database(place)
+    api = AirflowApi(place.url, airflow_settings.USER, keys.password)
+    running = RunningAirflow(place, keys.password, api, _launch(place, lab), lab)
     try:
-        api = AirflowApi(place.url, airflow_settings.USER, keys.password)
-        _wait_ready(place, api, supervisor, dag_ids)
+        _wait_ready(running, dag_ids)
         if connections is not None:
             api.put_connections(json.loads(connections.read_text()))
-        yield RunningAirflow(place, keys.password, api, supervisor)
+        yield running
     finally:
         with stopping():
-            # Before it has written its record it cannot be found.
-            record = place.home / "supervisor.json"
-            processes.wait_until(lambda: record.exists() or supervisor.poll() is not None, RECORD_SECONDS)
-            stop(home, lab)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                supervisor.wait(5)
+            end(running)
+
+
+def _launch(place: AirflowPlace, lab: Path | None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(_command(place, lab), cwd=place.project, stdin=subprocess.DEVNULL)
+
+
+def end(airflow: RunningAirflow) -> None:
+    """End everything of this Airflow; its database stays. Idempotent."""
+    # Before it has written its record it cannot be found.
+    record = airflow.place.supervisor_record
+    processes.wait_until(lambda: record.exists() or airflow.supervisor.poll() is not None, RECORD_SECONDS)
+    stop(airflow.place.home, airflow.lab)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        airflow.supervisor.wait(5)
+
+
+def start_again(airflow: RunningAirflow, dag_ids: Sequence[str] = ()) -> None:
+    """Start an ended Airflow on the database that it had, and wait until it is ready.
+
+    Its runs go on where they were. Raises AirflowNotReadyError; then nothing of it is left running.
+    """
+    _require_free_port(airflow.place.port)
+    airflow.supervisor = _launch(airflow.place, airflow.lab)
+    try:
+        _wait_ready(airflow, dag_ids)
+    except BaseException:
+        end(airflow)
+        raise
 
 
 def end_leftovers(lab: Path | None = LAB, home: Path = HOME) -> None:
@@ -186,17 +218,15 @@ def _fresh_database(place: AirflowPlace) -> None:
     place.database.chmod(0o600)
 
 
-def _wait_ready(
-    place: AirflowPlace, api: AirflowApi, supervisor: subprocess.Popen[bytes], dag_ids: Sequence[str]
-) -> None:
+def _wait_ready(airflow: RunningAirflow, dag_ids: Sequence[str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     missing = "an answer"
     while time.monotonic() < deadline:
-        if supervisor.poll() is not None:
+        if airflow.supervisor.poll() is not None:
             missing = "its supervisor, which has ended"
             break
         try:
-            missing = _missing(api, dag_ids)
+            missing = _missing(airflow.api, dag_ids)
         except (requests.RequestException, AirflowError) as error:
             missing = f"an answer ({str(error)[:200]})"
         if not missing:
@@ -205,8 +235,8 @@ def _wait_ready(
     raise AirflowNotReadyError(
         f"Airflow is not ready; still missing: {missing}.\nExpected within {START_SECONDS:.0f} s: a healthy "
         f"api-server, scheduler, dag-processor and triggerer, and DAGs {', '.join(dag_ids) or '(none)'}.\n"
-        f"Airflow is being ended; no run was started. Look at {place.logs}/*.log, then start again.\n"
-        f"{_last_lines(place)}"
+        f"Airflow is being ended; no run was started. Look at {airflow.place.logs}/*.log, then start again.\n"
+        f"{_last_lines(airflow.place)}"
     )
 
 

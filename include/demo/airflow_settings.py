@@ -43,6 +43,11 @@ class AirflowPlace:
         return self.home / "airflow.db"
 
     @property
+    def supervisor_record(self) -> Path:
+        """Who supervises, and which components there are: pids and start times."""
+        return self.home / "supervisor.json"
+
+    @property
     def passwords(self) -> Path:
         return self.home / "passwords.json"
 
@@ -112,7 +117,16 @@ def options(place: AirflowPlace, keys: Keys) -> dict[str, dict[str, str]]:
         "scheduler": {
             # The default of 1 s is waited out between any two steps.
             "scheduler_idle_sleep_time": "0.1",
+            # What a killed worker or scheduler leaves is noticed by its silence: by default after 300 s, and what a
+            # scheduler left is looked for every 300 s. A rehearsal kills them on purpose and waits for it. A heart
+            # beats every 5 s; a busy machine of two cores must be able to miss several beats and not be taken for dead.
+            "task_instance_heartbeat_timeout": "30",
+            "task_instance_heartbeat_timeout_detection_interval": "5",
+            "scheduler_health_check_threshold": "20",
+            "orphaned_tasks_check_interval": "10",
         },
+        # So long the waits of a killed triggerer stand still before the next one takes them over; by default 30 s.
+        "triggerer": {"triggerer_health_check_threshold": "15"},
         "dag_processor": {
             "refresh_interval": "5",
             "min_file_process_interval": "10",
@@ -160,13 +174,16 @@ def environment(place: AirflowPlace, inherited: dict[str, str]) -> dict[str, str
     }
 
 
-def write_home(place: AirflowPlace, inherited: dict[str, str]) -> Keys:
-    """Write settings, login and environment into the home, all mode 0600 in a folder of mode 0700."""
+def write_home(place: AirflowPlace, inherited: dict[str, str], *, keep_logs: bool = False) -> Keys:
+    """Write settings, login and environment into the home, all mode 0600 in a folder of mode 0700.
+
+    Logs of earlier runs belong to nothing where the database starts empty; with ``keep_logs`` they stay.
+    """
     place.home.mkdir(parents=True, exist_ok=True)
     place.home.chmod(0o700)
-    # The database starts empty, so the logs of its earlier runs belong to nothing.
-    shutil.rmtree(place.logs, ignore_errors=True)
-    place.logs.mkdir()
+    if not keep_logs:
+        shutil.rmtree(place.logs, ignore_errors=True)
+    place.logs.mkdir(exist_ok=True)
     keys = load_or_make_keys(place.home)
     write_private(place.home / "airflow.cfg", render(place, keys))
     write_private(place.passwords, json.dumps({USER: keys.password}) + "\n")

@@ -4,9 +4,13 @@
 
 AIRFLOW is its command, by default the one beside this Python; PATIENCE is how many seconds it gets to end when asked.
 Reads ``HOME/environment.json``, starts the components with their logs in ``HOME/logs``, and writes
-``HOME/supervisor.json`` (its pid and start time). SIGTERM ends everything below it, including task processes,
-which Airflow gives process groups of their own. If one component ends by itself, the others are ended too and
-the exit status is 1. SIGINT is left to the demo, which ends things in order.
+``HOME/supervisor.json`` (pid and start time, its own and each component's). SIGTERM ends everything below it,
+including task processes, which Airflow gives process groups of their own. SIGINT is left to the demo, which ends
+things in order.
+
+A component that ends by itself is started again, as a service manager does: what it has left behind is ended before.
+One that ends once more after RESTARTS times within PERIOD_SECONDS cannot run: then the others are ended too and the
+exit status is 1.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +36,10 @@ from include.demo import processes
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE_SECONDS = 8.0
 KILL_SECONDS = 8.0
+RESTARTS = 3
+PERIOD_SECONDS = 60.0
+MARK = "REHEARSAL_COMPONENT"
+"""In the environment of a component and of all that it starts: its name."""
 # The log servers of scheduler and triggerer would listen on every address; here all read the same folder.
 COMPONENTS = {
     "api-server": ["api-server"],
@@ -47,44 +57,84 @@ class Supervisor:
         self.patience = patience
         self.airflow = airflow
         self.components: dict[int, str] = {}
+        self.restarts: dict[str, deque[float]] = {name: deque(maxlen=RESTARTS) for name in COMPONENTS}
 
     def start(self) -> None:
         """Start all components at once; each writes its own log."""
+        for name in COMPONENTS:
+            self._start_one(name)
+        self._write_record()
+
+    def _start_one(self, name: str) -> None:
         environment = json.loads((self.home / "environment.json").read_text())
-        for name, arguments in COMPONENTS.items():
-            with (self.home / "logs" / f"{name}.log").open("wb") as log:
-                child = subprocess.Popen(
-                    [str(self.airflow), *arguments],
-                    cwd=self.home,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            self.components[child.pid] = name
-        record = {"pid": os.getpid(), "start_time": processes.start_time(os.getpid())}
+        with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(
+                [str(self.airflow), *COMPONENTS[name]],
+                cwd=self.home,
+                env=environment | {MARK: name},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.components[child.pid] = name
+
+    def _write_record(self) -> None:
+        def identity(pid: int) -> dict[str, object]:
+            return {"pid": pid, "start_time": processes.start_time(pid)}
+
+        components = {name: identity(pid) for pid, name in self.components.items()}
         temporary = self.home / ".supervisor.json.new"
-        temporary.write_text(json.dumps(record))
+        temporary.write_text(json.dumps(identity(os.getpid()) | {"components": components}))
         temporary.replace(self.home / "supervisor.json")
 
     def watch(self, next_signal: Callable[[], int]) -> int:
-        """Wait until a component ends or the end is asked for; then end the rest. Returns the exit status."""
+        """Start again what ends, until one cannot run or the end is asked for; then end the rest.
+
+        Returns the exit status.
+        """
         status = 0
-        while next_signal() != signal.SIGTERM:
-            if ended := self._reap():
-                print("; ".join(ended), file=sys.stderr, flush=True)
-                status = 1
-                break
+        while not status and next_signal() != signal.SIGTERM:
+            for name, code in self._reap():
+                again = self.may_start_again(name, time.monotonic())
+                what = "is started again" if again else f"was started again {RESTARTS} times already; all is ended"
+                print(f"{name} ended by itself with {code}; it {what}", file=sys.stderr, flush=True)
+                if not again:
+                    status = 1
+                    break
+                self._end_leftovers_of(name)
+                self._start_one(name)
+                self._write_record()
         self.end()
         return status
 
-    def _reap(self) -> list[str]:
-        """Collect what has ended, orphans too; the components among it, with how they ended."""
+    def may_start_again(self, name: str, now: float) -> bool:
+        """At most RESTARTS times within PERIOD_SECONDS of ``now``, in seconds of any clock; counts this one if so."""
+        earlier = self.restarts[name]
+        if len(earlier) == RESTARTS and now - earlier[0] < PERIOD_SECONDS:
+            return False
+        earlier.append(now)
+        return True
+
+    def _end_leftovers_of(self, name: str) -> None:
+        """End what a dead component has left: its workers and tasks would go on beside those of the next one."""
+
+        def left() -> list[int]:
+            below = set(processes.descendants(os.getpid()))
+            return [pid for pid in processes.carrying(MARK, name) if pid in below]
+
+        def none_left_after_kill() -> bool:
+            processes.send(left(), signal.SIGKILL)
+            return not left()
+
+        processes.wait_until(none_left_after_kill, KILL_SECONDS)
+
+    def _reap(self) -> list[tuple[str, int]]:
+        """Collect what has ended, orphans too; the components among it, with their exit status."""
         ended = []
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 if name := self.components.pop(found[0], None):
-                    ended.append(f"{name} ended by itself with {os.waitstatus_to_exitcode(found[1])}")
+                    ended.append((name, os.waitstatus_to_exitcode(found[1])))
         return ended
 
     def end(self) -> None:
@@ -120,7 +170,7 @@ def _wakeups() -> Iterator[Callable[[], int]]:
 
 
 def main(home: Path, airflow: Path, patience: float = PATIENCE_SECONDS) -> int:
-    """Run until told to end. 0: ended as asked; 1: a component ended by itself."""
+    """Run until told to end. 0: ended as asked; 1: a component cannot run."""
     with contextlib.suppress(PermissionError):
         os.setsid()  # refused when already leading a session, which is as good
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)

@@ -19,6 +19,15 @@ def start_time(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
+def parent(pid: int) -> int | None:
+    """The process that started it, or has taken it over; None if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[1])
+
+
 def carrying(variable: str, value: str) -> list[int]:
     """Live processes with this variable in the environment they were started with, except this one."""
     wanted = f"{variable}={value}".encode()

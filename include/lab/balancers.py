@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from include.lab import cgroups, templates
@@ -44,11 +45,36 @@ def configuration(settings: LabSettings, balancer: Balancer) -> str:
     return templates.render(
         "haproxy.cfg",
         balancer=balancer,
-        nodes=settings.nodes,
+        nodes=[replace(node, name=names(settings, balancer).get(node.name, node.name)) for node in settings.nodes],
         backend=BACKEND,
         service_port=SERVICE_PORT,
         state_file=_state_file(settings, balancer),
     )
+
+
+def _names_file(settings: LabSettings, balancer: Balancer) -> Path:
+    return _directory(settings) / f"{balancer.name}.names.json"
+
+
+def names(settings: LabSettings, balancer: Balancer) -> dict[str, str]:
+    """What this balancer calls nodes, where that is not their own name: a fault may have renamed some."""
+    try:
+        found: dict[str, str] = json.loads(_names_file(settings, balancer).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def rename(settings: LabSettings, balancer: Balancer, names: dict[str, str]) -> None:
+    """Let the balancer call nodes by these names from its next start on."""
+    file = _names_file(settings, balancer)
+    if not names:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(json.dumps(names) + "\n")
+    new.replace(file)
 
 
 def ask(balancer: Balancer, command: str) -> str:
@@ -93,6 +119,11 @@ def start(settings: LabSettings, balancer: Balancer) -> None:
     spawn(["/usr/sbin/haproxy", "-db", "-f", file], group=balancer.name, log=log)
     until(lambda: servers(balancer) is not None, f"balancer {balancer.name} to answer (log: {log})", seconds=20)
     # Obeyed once: after a crash much later it would tell of a state long past.
+    _state_file(settings, balancer).write_text(NO_STATE)
+
+
+def forget_state(settings: LabSettings, balancer: Balancer) -> None:
+    """At its next start the balancer knows nothing of what was drained."""
     _state_file(settings, balancer).write_text(NO_STATE)
 
 

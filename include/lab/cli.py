@@ -15,6 +15,7 @@ import typer
 
 from include.lab import doctor, privileges
 from include.lab.errors import CANNOT_RUN, LabError
+from include.lab.faults.cli import app as fault_app
 from include.lab.load.cli import app as load_app
 from include.lab.settings import DEFAULT_RELEASE, LabSettings, from_environment
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(load_app, name="load", help="Clients that use the fleet through both balancers.")
+app.add_typer(fault_app, name="fault", help="Break one thing of the running lab, and mend it again.")
 
 Nodes = Annotated[int | None, typer.Option("--nodes", min=1, max=8, help="Number of nodes.")]
 Release = Annotated[str | None, typer.Option("--release", help="Release of Glance, such as 26.1.0.")]

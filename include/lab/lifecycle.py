@@ -10,6 +10,7 @@ from pathlib import Path
 
 from include.lab import access, balancers, cgroups, database, network, nodes, record, releases, root
 from include.lab.errors import LabError
+from include.lab.faults import control as faults
 from include.lab.progress import say, step
 from include.lab.settings import (
     BALANCERS,
@@ -93,7 +94,8 @@ def up(settings: LabSettings, node_count: int | None, release: str | None) -> No
 
 
 def repair(settings: LabSettings, known: record.Record) -> None:
-    """Start what does not run, on the disks and data that are there; leave the rest alone."""
+    """Start what does not run, on the disks and data that are there; leave the rest alone. Raises LabError."""
+    faults.refuse_while_injected(settings)
     build(settings, (known.release,))
     access.write(settings)
     network.ensure_bridge()
@@ -121,6 +123,7 @@ def _boot_or_make(settings: LabSettings, node: Node, release: str) -> None:
 
 def fresh(settings: LabSettings, release: str) -> None:
     """Everything new on ``release``: disks, database, images. Keys, passwords and backups stay. Raises LabError."""
+    faults.settle(settings)  # first: an archive that a fault is in would be built anew
     build(settings, (release,))
     _wipe(settings)
     releases.forget_outdated(settings)  # no disk stands on them any more
@@ -198,6 +201,7 @@ def down(settings: LabSettings) -> list[str]:
     shutil.rmtree(RUNTIME, ignore_errors=True)
     for node in replace(settings, node_count=MAX_NODES).nodes:
         shutil.rmtree(Path("/run/systemd/nspawn/propagate") / node.machine, ignore_errors=True)
+    faults.settle(settings)
     record.remove(settings)
     return [*cgroups.remains(), *network.remains(), *_mounts_below(settings)]
 

@@ -149,7 +149,7 @@ def leader(node: Node) -> int | None:
 
 
 def inside(
-    node: Node, *command: str, user: str = "root", seconds: float = 60.0, check: bool = True
+    node: Node, *command: str, user: str = "root", stdin: str = "", seconds: float = 60.0, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Run a command inside the node without the network. Raises LabError when it fails or the node does not run."""
     pid = leader(node)
@@ -164,7 +164,7 @@ def inside(
     enter = ["nsenter", f"--target={pid}", "--all", "--wd=/"]
     if user != "root":
         enter += ["runuser", "-u", user, "--"]
-    return run([*enter, *command], seconds=seconds, environment=environment, check=check)
+    return run([*enter, *command], stdin=stdin, seconds=seconds, environment=environment, check=check)
 
 
 def running_releases(node: Node) -> list[str]:

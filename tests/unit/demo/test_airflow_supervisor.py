@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,7 @@ sys.exit(7)
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "logs").mkdir()
     (tmp_path / "environment.json").write_text(json.dumps({"AIRFLOW_HOME": str(tmp_path)}))
     airflow = tmp_path / "airflow"
@@ -49,27 +51,81 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subp
     process.communicate()
 
 
-def test_sigterm_ends_components_and_deaf_tasks(
-    supervisor: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = json.loads((tmp_path / "supervisor.json").read_text())
-    assert record == {"pid": supervisor.pid, "start_time": processes.start_time(supervisor.pid)}
+def record_of(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "supervisor.json").read_text())
+    return found
+
+
+def kill_component(home: Path, name: str) -> dict[str, Any]:
+    """Kill it as a crash would, and wait until the record names another one."""
+    before = record_of(home)["components"][name]
+    os.kill(before["pid"], signal.SIGKILL)
+    assert processes.wait_until(lambda: record_of(home)["components"].get(name, before) != before, 20)
+    after: dict[str, Any] = record_of(home)["components"][name]
+    return after
+
+
+def test_sigterm_ends_components_and_deaf_tasks(supervisor: subprocess.Popen[str], tmp_path: Path) -> None:
+    record = record_of(tmp_path)
+    assert record["pid"] == supervisor.pid
+    assert record["start_time"] == processes.start_time(supervisor.pid)
+    assert set(record["components"]) == set(airflow_supervisor.COMPONENTS)
+    for known in record["components"].values():
+        assert known["start_time"] == processes.start_time(known["pid"])
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait(20) == 0
     assert processes.carrying("AIRFLOW_HOME", str(tmp_path)) == []
 
 
-def test_when_one_component_ends_all_do(supervisor: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_a_component_that_dies_is_started_again_without_what_it_left(
+    supervisor: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    others = {name: one for name, one in record_of(tmp_path)["components"].items() if name != "scheduler"}
+    task = int((tmp_path / "task").read_text())
+    (tmp_path / "task").unlink()
+    (tmp_path / "up-scheduler").unlink()
+
+    after = kill_component(tmp_path, "scheduler")
+
+    assert processes.wait_until(lambda: (tmp_path / "up-scheduler").exists() and (tmp_path / "task").exists(), 20)
+    assert processes.start_time(after["pid"]) == after["start_time"]
+    assert processes.start_time(task) is None, "a task would go on beside its next try"
+    record = record_of(tmp_path)
+    assert {name: one for name, one in record["components"].items() if name != "scheduler"} == others
+    assert supervisor.poll() is None
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(20) == 0
+    assert processes.carrying("AIRFLOW_HOME", str(tmp_path)) == []
+
+
+def test_a_component_that_cannot_run_ends_all(supervisor: subprocess.Popen[str], tmp_path: Path) -> None:
     (tmp_path / "break-triggerer").touch()
     assert supervisor.wait(20) == 1
     assert supervisor.stderr is not None
-    assert "triggerer ended by itself with 7" in supervisor.stderr.read()
+    said = supervisor.stderr.read()
+    assert said.count("triggerer ended by itself with 7; it is started again") == airflow_supervisor.RESTARTS
+    assert said.count("all is ended") == 1
     assert processes.carrying("AIRFLOW_HOME", str(tmp_path)) == []
+
+
+def test_restarts_of_one_component_do_not_use_up_those_of_another(
+    supervisor: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    for _ in range(airflow_supervisor.RESTARTS):
+        kill_component(tmp_path, "triggerer")
+    kill_component(tmp_path, "dag-processor")
+    assert supervisor.poll() is None
+
+
+def test_restarts_long_ago_do_not_count(tmp_path: Path) -> None:
+    one = airflow_supervisor.Supervisor(tmp_path, tmp_path / "airflow", 1)
+    died_at = (1000.0, 1010.0, 1020.0, 1059.0, 1061.0, 1062.0)
+    assert [one.may_start_again("scheduler", at) for at in died_at] == [True, True, True, False, True, False]
 
 
 def test_ctrl_c_is_left_to_the_demo(supervisor: subprocess.Popen[str], tmp_path: Path) -> None:
     supervisor.send_signal(signal.SIGINT)
     supervisor.send_signal(signal.SIGHUP)
     (tmp_path / "break-scheduler").touch()
-    # It is the ended component, not the signal, that makes it leave.
+    # It is the component that cannot run, not the signal, that makes it leave.
     assert supervisor.wait(20) == 1
