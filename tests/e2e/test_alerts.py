@@ -108,7 +108,7 @@ def check(alert: dict[str, Any], url: str) -> None:
         "killed": "the process that ran this task ended 3 times before the task did",
         "soak": "connection lab_lb1 cannot be used",
         "each.soak": "connection lab_lb1 cannot be used",
-        "stop": f"connection lab_node{index + 1} cannot be used",
+        "stop": "connection lab_database cannot be used",
     }
     assert alert["found"].startswith(words[task])
     assert all(alert[name] for name in ("expected", "safe", "next"))

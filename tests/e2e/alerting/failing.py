@@ -49,7 +49,8 @@ with DAG("failing", schedule=None, default_args=default_args(FLEET)):
         SoakSensor(task_id="soak", fleet=FLEET, nodes_from="plan")
 
     nodes = plan()
-    stop = StopOperator.partial(task_id="stop", fleet=FLEET, map_index_template="{{ task.node }}").expand(node=nodes)
+    at = {"fleet": FLEET, "map_index_template": "{{ task.node }}"}
+    stop = StopOperator.partial(task_id="stop", drained="plan", **at).expand(node=nodes)
     killed = KilledOperator(task_id="killed", fleet=FLEET, node="{{ ti.xcom_pull(task_ids='plan')[0] }}")
     nodes >> [killed, cleared(), SoakSensor(task_id="soak", fleet=FLEET, nodes_from="plan")]
     each.expand(node=nodes)
