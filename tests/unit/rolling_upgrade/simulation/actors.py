@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 
 
 class KilledError(BaseException):
@@ -32,6 +32,8 @@ class Actor(greenlet.greenlet):
         """A trigger's question runs on a thread of its own; cancelling the trigger does not end that thread."""
         self.looked: dict[str, int] = {}
         """When it last had an answer from a thing, in steps of the world."""
+        self.looked_before: dict[str, int] = {}
+        """And the time before that."""
         self.node = ""
         self.task_id = ""
         self.run_id = ""

@@ -36,7 +36,7 @@ from tests.unit.rolling_upgrade.simulation.hooks import SimulatedBalancer, Simul
 from tests.unit.rolling_upgrade.simulation.simulation import Simulation
 
 REAL_CATALOGUE = catalogue.load()
-_PACKAGES = ("rolling_upgrade.operators", "rolling_upgrade.triggers", "rolling_upgrade.hooks")
+_PACKAGES = tuple(f"rolling_upgrade.{name}" for name in ("decisions", "operators", "triggers", "hooks"))
 
 
 class Beneath:
@@ -67,6 +67,16 @@ def _modules() -> list[ModuleType]:
     return [module for name, module in sys.modules.items() if name.startswith(_PACKAGES)]
 
 
+def replace_everywhere(
+    patch: pytest.MonkeyPatch, real: object, stand_in: object, *, but: ModuleType | None = None
+) -> None:
+    """Let every module of the package that has the one under some name have the other."""
+    for module in _modules():
+        for name, value in list(vars(module).items()):
+            if value is real and module is not but:
+                patch.setattr(module, name, stand_in)
+
+
 def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     async def nap(seconds: float) -> None:
         under.simulation.sleep(seconds)
@@ -84,11 +94,8 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         (database.DatabaseHook, lambda asked: SimulatedDatabase(under.world)),
         (database.service_login, lambda asked: SimpleNamespace(login="glance")),
     ]
-    for module in _modules():
-        for name, value in list(vars(module).items()):
-            for real, stand_in in instead:
-                if value is real and module is not database:
-                    patch.setattr(module, name, stand_in)
+    for real, stand_in in instead:
+        replace_everywhere(patch, real, stand_in, but=database)
 
 
 def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:

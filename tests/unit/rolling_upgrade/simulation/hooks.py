@@ -25,7 +25,9 @@ FINE = CommandResult(0, "", "")
 
 
 def unreachable(what: str) -> UnreachableError:
-    return UnreachableError(f"{what} is silent.", expected="an answer.", safe="as before.", next_step="clear this task.")
+    return UnreachableError(
+        f"{what} is silent.", expected="an answer.", safe="as before.", next_step="clear this task."
+    )
 
 
 class SimulatedBalancer(BalancerHook):
@@ -92,7 +94,24 @@ class SimulatedNode(NodeHook):
 
     def _do(self, command: list[str]) -> CommandResult:
         match command:
-            case ["true"] | ["systemctl", "reset-failed", _] | ["journalctl", *_]:
+            case ["systemctl", "reset-failed", _]:
+                return FINE
+            case ["systemctl", "stop", GLANCE.unit]:
+                self._world.stop_unit(self.node.name)
+                return FINE
+            case ["systemctl", "start", GLANCE.unit]:
+                self._world.start_unit(self.node.name)
+                return FINE
+            case ["systemd-run", *words]:
+                return self._run_phase(words)
+            case ["sh", "-euc", script, "step", *arguments]:
+                return self._script(script, arguments)
+        return self._say(command)
+
+    def _say(self, command: list[str]) -> CommandResult:
+        """Answers to questions: these change nothing."""
+        match command:
+            case ["true"] | ["journalctl", *_]:
                 return FINE
             case ["df", *_]:
                 return CommandResult(0, "Avail\n1000000000\n", "")
@@ -100,19 +119,9 @@ class SimulatedNode(NodeHook):
                 return CommandResult(0, "loaded\n", "")
             case ["systemctl", "show", "-p", _, unit]:
                 return CommandResult(0, _shown(self._machine.phases.get(unit)), "")
-            case ["systemctl", "stop", GLANCE.unit]:
-                self._world.stop_unit(self.node.name)
-                return FINE
-            case ["systemctl", "start", GLANCE.unit]:
-                self._world.start_unit(self.node.name)
-                return FINE
             case ["systemctl", "list-units", *_]:
                 running = [name for name, unit in self._machine.phases.items() if unit.running]
                 return CommandResult(0, "\n".join(f"{name} loaded active running" for name in running), "")
-            case ["systemd-run", *words]:
-                return self._run_phase(words)
-            case ["sh", "-euc", script, "step", *arguments]:
-                return self._script(script, arguments)
             case ["ss", *_]:
                 self._world.look(f"node:{self.node.name}")
                 return CommandResult(0, "ESTAB\n" * self._world.connections(self.node.name), "")

@@ -81,6 +81,22 @@ def crash_loop(simulation: Simulation, which: int) -> Lift:
     return lambda: machine.crashes.discard(world.new.version)
 
 
+def path_cut(simulation: Simulation, which: int) -> Lift:
+    """One balancer does not reach a node any more; the others do."""
+    server = simulation.world.balancers[_balancer(simulation, which)].servers[_node(simulation, which // 2)]
+    server.cut_off = True
+    return lambda: setattr(server, "cut_off", False)
+
+
+def orphan(simulation: Simulation, which: int) -> Lift:
+    """A worker of the old release outlives its master and listens on."""
+    world = simulation.world
+    name = _node(simulation, which)
+    if world.machines[name].powered:
+        world.leave_orphan(name, world.old.version)
+    return lambda: world.leave_orphan(name, "")
+
+
 def slow_transfer(simulation: Simulation, which: int) -> Lift:
     world = simulation.world
     name = _node(simulation, which)
@@ -98,7 +114,9 @@ def database_unreachable(simulation: Simulation, which: int) -> Lift:
 
 
 def worker_killed(simulation: Simulation, which: int) -> None:
-    workers = [actor for actor in simulation.actors if not actor.dead and not actor.gone and not _waits(simulation, actor)]
+    workers = [
+        actor for actor in simulation.actors if not actor.dead and not actor.gone and not _waits(simulation, actor)
+    ]
     if workers:
         simulation.kill(_pick(workers, which))
 
@@ -146,6 +164,21 @@ def mark_failed(simulation: Simulation, which: int) -> None:
         simulation.finish(run, instance, "failed")
 
 
+def mark_success(simulation: Simulation, which: int) -> None:
+    """Somebody passes over a failed task by hand; what follows begins without it."""
+    sources = {step.mapped_over for step in simulation.graph.steps.values()}
+    if found := [pair for pair in _instances(simulation, "failed") if pair[1].step.task_id not in sources]:
+        run, instance = _pick(found, which)
+        simulation.world.note(f"person: marks {run.run_id} {instance} success")
+        run.passed_over_by_hand = True
+        simulation.finish(run, instance, "success")
+        for follower in simulation.graph.after(instance.step.task_id):
+            for one in run.by_task[follower]:
+                if one.state == "upstream_failed":
+                    one.state = None
+        run.resume()
+
+
 def form(simulation: Simulation, which: int) -> dict[str, Any]:
     """A request over the whole fleet, in an order of its own."""
     names = list(simulation.world.machines)
@@ -169,7 +202,7 @@ def second_run(simulation: Simulation, which: int) -> None:
 
 
 KINDS: dict[str, Callable[[Simulation, int], Lift | None]] = {
-    act.__name__: act  # type: ignore[attr-defined]
+    act.__name__: act
     for act in (
         worker_killed,
         balancer_restart,
@@ -178,12 +211,15 @@ KINDS: dict[str, Callable[[Simulation, int], Lift | None]] = {
         power_off,
         power_off_no_boot,
         crash_loop,
+        orphan,
+        path_cut,
         slow_transfer,
         database_unreachable,
         triggerer_restart,
         clear_failed,
         clear_any,
         mark_failed,
+        mark_success,
         new_run,
         second_run,
     )

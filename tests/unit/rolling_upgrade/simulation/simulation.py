@@ -45,7 +45,7 @@ class Simulation:
     def _begin(self, run: Run, instance: TaskInstance) -> None:
         actor = Actor(f"{run.run_id} {instance}", lambda: self._attempt(run, instance, actor))
         actor.task_id, actor.run_id, actor.map_index = instance.step.task_id, run.run_id, instance.map_index
-        actor.node = _node_of(run, instance)
+        actor.node = node_of(run, instance)
         instance.actor = actor
         instance.state = "deferred" if instance.step.waits else "running"
         self.actors.append(actor)
@@ -58,7 +58,7 @@ class Simulation:
             hand_over()
         except KilledError:
             return
-        except Exception as error:  # noqa: BLE001 - whatever fails a task there fails it here
+        except Exception as error:
             if isinstance(error, NotImplementedError | AssertionError):
                 raise
             instance.failure, state = str(error) or repr(error), "failed"
@@ -92,8 +92,8 @@ class Simulation:
         if hasattr(task, "python_callable"):
             value = task.python_callable(*(run.result(argument.operator.task_id) for argument in task.op_args))
         else:
-            kind = getattr(task, "operator_class", type(task))
-            value = _operator(kind, instance.step.task_id, self.fleet.name, _node_of(run, instance)).execute(context)
+            kind: type[Any] = getattr(task, "operator_class", type(task))
+            value = _operator(kind, instance.step.task_id, self.fleet.name, node_of(run, instance)).execute(context)
         instance.xcoms["return_value"] = value
         return "success"
 
@@ -179,11 +179,12 @@ class Simulation:
                     self._begin(run, instance)
 
 
-def _node_of(run: Run, instance: TaskInstance) -> str:
+def node_of(run: Run, instance: TaskInstance) -> str:
+    """The node that a task of a run works on; the new node for what concerns the whole fleet."""
     nodes = run.nodes
     if not nodes:
         return ""
-    if instance.step.mapped_over:
+    if instance.step.mapped_over and instance.map_index >= 0:
         return str(run.result(instance.step.mapped_over)[instance.map_index])
     return str(nodes[0])
 

@@ -43,7 +43,11 @@ class Graph:
         for task in dag.topological_sort():
             group = task.get_closest_mapped_task_group()
             source = (
-                group._expand_input if group is not None else task.expand_input if hasattr(task, "expand_input") else None
+                group._expand_input
+                if group is not None
+                else task.expand_input
+                if hasattr(task, "expand_input")
+                else None
             )
             over = next(operator.task_id for operator, _ in source.iter_references()) if source is not None else ""
             self.steps[task.task_id] = Step(
@@ -95,6 +99,7 @@ class Run:
         self.graph, self.run_id, self.params = graph, run_id, dict(params)
         self.state = "running"
         self._begin = begin
+        self.passed_over_by_hand = False
         self.instances: dict[Key, TaskInstance] = {}
         self.by_task: dict[str, list[TaskInstance]] = {}
         for step in graph.steps.values():
@@ -186,6 +191,12 @@ class Run:
             one.actor, one.state, one.cleared_at = None, None, step_of_the_world
         self.state = "running"
         self._consider(cleared)
+
+    def resume(self) -> None:
+        """Go on after states were set by hand."""
+        self.state = "running"
+        self._consider(self.instances.values())
+        self._end_if_over()
 
     def mark_failed(self) -> None:
         """Mark the whole run failed: what is at work ends, what has not begun is skipped."""

@@ -17,7 +17,7 @@ from rolling_upgrade.fleet.catalogue import Release
 from rolling_upgrade.hooks.balancer import Admin
 from tests.unit.rolling_upgrade.simulation.actors import Actor, current
 
-PHASE_SECONDS = 3.0
+PHASE_SECONDS = (1.0, 3.0, 60.0)
 
 
 @dataclass
@@ -32,6 +32,8 @@ class Server:
     """Idle connections that the balancer keeps open to the node."""
     left: int = 0
     """Requests that a balancer process before a restart still serves; no counter shows them."""
+    cut_off: bool = False
+    """The balancer, and it alone, does not reach the node."""
     taken: bool = False
     """A task took it out, and nobody put it back since."""
 
@@ -83,6 +85,8 @@ class Machine:
     crashes: set[str] = field(default_factory=set)
     slow: bool = False
     """A transfer on it does not end."""
+    orphan: str = ""
+    """A release of which a process outside the unit still listens on the port."""
     restarts: int = 0
     phases: dict[str, PhaseUnit] = field(default_factory=dict)
     stops_of_old: int = 0
@@ -91,7 +95,10 @@ class Machine:
 
     @property
     def answers(self) -> bool:
-        return self.powered and self.unit == "active" and self.runs is not None
+        return self.powered and ((self.unit == "active" and self.runs is not None) or bool(self.orphan))
+
+    def runs_only(self, release: str) -> bool:
+        return self.runs == release and self.orphan in ("", release)
 
 
 @dataclass
@@ -146,15 +153,20 @@ class World:
     def look(self, thing: str) -> None:
         actor = current()
         if actor is not None:
+            self.step += 1
+            actor.looked_before[thing] = actor.looked.get(thing, self.step)
             actor.looked[thing] = self.step
 
     def disturb(self, *things: str) -> None:
         """Something other than a task has changed these."""
+        self.step += 1
         for thing in things:
             self.disturbed[thing] = self.step
 
-    def disturbed_since_look(self, actor: Actor, thing: str) -> bool:
-        return thing in actor.looked and self.disturbed.get(thing, -1) > actor.looked[thing]
+    def disturbed_since_look(self, actor: Actor, thing: str, *, before: bool = False) -> bool:
+        """Whether something has struck since the actor asked that thing; ``before``: since it asked the time before."""
+        looked = actor.looked_before if before else actor.looked
+        return thing in looked and self.disturbed.get(thing, -1) > looked[thing]
 
     def changed(self, change: Change) -> None:
         self.step += 1
@@ -211,7 +223,9 @@ class World:
 
     def view_of(self, node: str) -> NodeView:
         machine = self.machines[node]
-        processes = () if machine.runs is None else (Process(1, "api", (machine.runs,), listens=True, in_unit=True),)
+        processes = [] if machine.runs is None else [Process(1, "api", (machine.runs,), listens=True, in_unit=True)]
+        if machine.orphan:
+            processes.append(Process(2, "api", (machine.orphan,), listens=True, in_unit=False))
         return NodeView(
             active_state=machine.unit,
             sub_state="auto-restart" if machine.unit == "activating" else "running",
@@ -219,7 +233,7 @@ class World:
             current=machine.current,
             complete_releases=tuple(sorted(machine.staged)),
             established=self.connections(node),
-            processes=processes,
+            processes=tuple(processes),
         )
 
     def connections(self, node: str) -> int:
@@ -252,6 +266,11 @@ class World:
             self.disturb(f"node:{node}")
         self.changed(Change("start", current(), node=node, release=machine.current))
 
+    def leave_orphan(self, node: str, release: str) -> None:
+        self.machines[node].orphan = release
+        self.disturb(f"node:{node}")
+        self.changed(Change("orphan" if release else "orphan ended", None, node=node, release=release))
+
     def switch(self, node: str, release: str) -> None:
         self.machines[node].current = release
         self.changed(Change("switch", current(), node=node, release=release))
@@ -262,7 +281,7 @@ class World:
 
     def power_off(self, node: str) -> None:
         machine = self.machines[node]
-        machine.powered = False
+        machine.powered, machine.orphan = False, ""
         self._end_processes(machine, "inactive")
         for unit in machine.phases.values():
             if unit.running:
@@ -306,7 +325,7 @@ class World:
         return [unit for machine in self.machines.values() for unit in machine.phases.values() if unit.running]
 
     def start_phase(self, node: str, name: str, phase: Phase, release: str) -> None:
-        self.machines[node].phases[name] = PhaseUnit(phase, release, PHASE_SECONDS)
+        self.machines[node].phases[name] = PhaseUnit(phase, release, self.random.choice(PHASE_SECONDS))
         self.changed(Change("phase", current(), node=node, phase=phase, release=release))
 
     def _end_phase(self, node: str, unit: PhaseUnit) -> None:
@@ -331,7 +350,7 @@ class World:
     def request(self, balancer: str, node: str) -> None:
         """A client's request, if that balancer sends one there."""
         server = self.balancers[balancer].servers[node]
-        if server.takes and self.machines[node].answers and server.sessions < 2:
+        if server.takes and self.machines[node].answers and not server.cut_off and server.sessions < 2:
             server.sessions += 1
             server.pooled = 0
 
@@ -346,7 +365,8 @@ class World:
 
     def check(self, balancer: str, node: str) -> None:
         """One health check."""
-        server, answers = self.balancers[balancer].servers[node], self.machines[node].answers
+        server = self.balancers[balancer].servers[node]
+        answers = self.machines[node].answers and not server.cut_off
         if server.admin is Admin.MAINT:
             return
         if server.up != answers:
