@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType, SimpleNamespace
@@ -20,23 +21,33 @@ from typing import Any
 import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.operator import ExecutorSafeguard
+from airflow.sdk.execution_time import hitl
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 
+from rolling_upgrade.evidence import record as record_module
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.fleet import catalogue, inventory
 from rolling_upgrade.hooks import database
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators import backup, preflight, stage_release
+from rolling_upgrade.services import image_probe
 from rolling_upgrade.triggers import healthy
 from tests.unit.rolling_upgrade.simulation.actors import KilledError, current, hand_over
-from tests.unit.rolling_upgrade.simulation.hooks import SimulatedBalancer, SimulatedDatabase, SimulatedNode, unreachable
-from tests.unit.rolling_upgrade.simulation.simulation import Simulation
+from tests.unit.rolling_upgrade.simulation.hooks import (
+    SimulatedBalancer,
+    SimulatedDatabase,
+    SimulatedNode,
+    unreachable,
+)
+from tests.unit.rolling_upgrade.simulation.simulation import EPOCH, Simulation
 
 REAL_CATALOGUE = catalogue.load()
-_PACKAGES = tuple(f"rolling_upgrade.{name}" for name in ("decisions", "operators", "triggers", "hooks"))
+_PACKAGES = tuple(
+    f"rolling_upgrade.{name}" for name in ("decisions", "evidence", "operators", "sensors", "triggers", "hooks")
+)
 
 
 class Beneath:
@@ -84,11 +95,16 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     def now() -> float:
         return float(under.world.clock)
 
-    clock = SimpleNamespace(monotonic=now, time=now, sleep=lambda seconds: under.simulation.sleep(seconds))
+    clock = SimpleNamespace(
+        monotonic=now, time=lambda: EPOCH + now(), sleep=lambda seconds: under.simulation.sleep(seconds)
+    )
     instead: list[tuple[object, object]] = [
         (time, clock),
         (asyncio, SimpleNamespace(sleep=nap)),
         (sync_to_async, _on_a_thread),
+        (record_module.now, lambda: datetime.fromtimestamp(EPOCH + now(), UTC).isoformat()),
+        (stage_release.expected_sum, lambda step: ""),
+        (image_probe.why_image_fails, lambda *_: None),
         (inventory.load_named, lambda name: under.simulation.fleet),
         (catalogue.load, lambda: REAL_CATALOGUE),
         (database.DatabaseHook, lambda asked: SimulatedDatabase(under.world)),
@@ -117,11 +133,12 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     patch.setattr(NodeHook, "from_connection", lambda node: SimulatedNode(under.world, node))
     patch.setattr(BalancerHook, "from_connection", lambda asked: SimulatedBalancer(under.world, asked))
     patch.setattr(RuntimeTaskInstance, "get_task_states", states)
+    patch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
     patch.setattr(healthy, "why_wrong", answer)
     patch.setattr(backup, "_precheck", found)
     patch.setattr(backup, "_apply", dump)
     patch.setattr(preflight, "_about_archive", lambda step: [])
-    patch.setattr(stage_release, "_ship", lambda step: under.world.stage(step.node.name, step.release))
+    patch.setattr(stage_release, "_ship", lambda step, _: under.world.stage(step.node.name, step.release))
     patch.setattr(stage_release, "_configure", lambda step: False)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rolling_upgrade.decisions.drain import OpenSession
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView
 from rolling_upgrade.decisions.rotation import ServerView
@@ -16,6 +17,7 @@ from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.inventory import Balancer, Node
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.node import CommandResult, NodeHook
+from rolling_upgrade.hooks.unit import REMOVE_HOLD
 from rolling_upgrade.services.glance import GLANCE
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.unit.rolling_upgrade.simulation.actors import hand_over
@@ -55,6 +57,13 @@ class SimulatedBalancer(BalancerHook):
     def forget_health(self, server: str) -> None:
         self._answer()
         self._world.forget_health(self.name, server)
+
+    def sessions(self, server: str) -> list[OpenSession]:
+        self._answer()
+        return [
+            OpenSession(self.name, server, "198.18.26.99:1", 1)
+            for _ in range(self._world.balancers[self.name].servers[server].sessions)
+        ]
 
     def refusal_of_admin(self) -> str | None:
         self._answer()
@@ -96,7 +105,7 @@ class SimulatedNode(NodeHook):
         match command:
             case ["systemctl", "reset-failed", _]:
                 return FINE
-            case ["systemctl", "stop", GLANCE.unit]:
+            case ["systemctl", "stop", "--no-block", GLANCE.unit]:
                 self._world.stop_unit(self.node.name)
                 return FINE
             case ["systemctl", "start", GLANCE.unit]:
@@ -132,6 +141,12 @@ class SimulatedNode(NodeHook):
 
     def _script(self, script: str, arguments: list[str]) -> CommandResult:
         match arguments:
+            case [_, _] if "mkdir -p" in script and "daemon-reload" in script:
+                self._machine.held = True
+                return FINE
+            case [_] if script == REMOVE_HOLD:
+                self._machine.held = False
+                return FINE
             case [current, tree] if "mv -T" in script and current == GLANCE.current:
                 self._world.switch(self.node.name, tree.removeprefix("releases/"))
                 return FINE

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rolling_upgrade.sensors.drained import CUT, PUT_BACK, WAIT_ON
 from tests.unit.rolling_upgrade.simulation.simulation import Simulation
 from tests.unit.rolling_upgrade.simulation.workflow import FINISHED, Run, TaskInstance
 
@@ -97,6 +98,18 @@ def orphan(simulation: Simulation, which: int) -> Lift:
     return lambda: world.leave_orphan(name, "")
 
 
+def stop_hangs(simulation: Simulation, which: int) -> Lift:
+    machine = simulation.world.machines[_node(simulation, which)]
+    machine.stop_hangs = True
+    return lambda: setattr(machine, "stop_hangs", False)
+
+
+def error_responses(simulation: Simulation, which: int) -> Lift:
+    machine = simulation.world.machines[_node(simulation, which)]
+    machine.errs = True
+    return lambda: setattr(machine, "errs", False)
+
+
 def slow_transfer(simulation: Simulation, which: int) -> Lift:
     world = simulation.world
     name = _node(simulation, which)
@@ -179,12 +192,25 @@ def mark_success(simulation: Simulation, which: int) -> None:
         run.resume()
 
 
+def answer(simulation: Simulation, which: int) -> None:
+    """To a drain that asks."""
+    if found := [pair for pair in _instances(simulation, "deferred") if pair[1].asks]:
+        run, instance = _pick(found, which // 3)
+        choice = _pick((WAIT_ON, CUT, PUT_BACK), which)
+        simulation.world.note(f"person: answers {choice!r} to {instance}")
+        simulation.answer(run, instance, choice)
+
+
 def form(simulation: Simulation, which: int) -> dict[str, Any]:
     """A request over the whole fleet, in an order of its own."""
     names = list(simulation.world.machines)
     turn = which % len(names)
     order = names[turn:] + names[:turn]
-    return {"target_release": simulation.world.new.version, "nodes": order[::-1] if which % 2 else order}
+    return {
+        "target_release": simulation.world.new.version,
+        "nodes": order[::-1] if which % 2 else order,
+        "on_drain_timeout": _pick(("hold", "ask", "cut", "hold"), which // 2),
+    }
 
 
 def new_run(simulation: Simulation, which: int) -> None:
@@ -213,6 +239,9 @@ KINDS: dict[str, Callable[[Simulation, int], Lift | None]] = {
         crash_loop,
         orphan,
         path_cut,
+        stop_hangs,
+        error_responses,
+        answer,
         slow_transfer,
         database_unreachable,
         triggerer_restart,

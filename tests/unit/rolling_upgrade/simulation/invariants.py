@@ -67,9 +67,11 @@ class Invariants:
             self._break(f"{actor.label} leaves {up} servers on {change.balancer}, {needed} must stay")
 
     def _returned(self, change: Change, actor: Actor) -> None:
-        if not actor.task_id.endswith(".return_to_rotation"):
-            return
         machine = self.world.machines[change.node]
+        if not actor.task_id.endswith(".return_to_rotation"):
+            if machine.stopped_by_task and not self._disturbed(actor, change.node):
+                self._break(f"{actor.label} puts {change.node} back, which was stopped")
+            return
         if not machine.runs_only(self.world.new.version) and not self._disturbed(actor, change.node):
             self._break(f"{actor.label} returns {change.node}, which runs {machine.runs} {machine.orphan}")
 
@@ -104,12 +106,16 @@ class Invariants:
     def _stopped(self, change: Change, actor: Actor) -> None:
         machine, new = self.world.machines[change.node], self.world.new.version
         cut = [b for b in filter(None, change.before.split(",")) if not self._blind(actor, b)]
-        if cut:
+        if cut and not self._chosen_cut(actor):
             self._break(f"{actor.label} stops {change.node} with requests in flight on {', '.join(cut)}")
         if machine.orphan == "" and change.release == new and not self._disturbed(actor, change.node):
             self._break(f"{actor.label} stops {change.node}, which runs {new} already")
         if machine.stops_of_old > 1 + machine.started_otherwise:
             self._break(f"{actor.label} stops {change.node} on the old release a second time")
+
+    def _chosen_cut(self, actor: Actor) -> bool:
+        drained = self._run(actor).result(actor.task_id.replace(".stop", ".drained"), map_index=actor.map_index)
+        return bool(drained and drained.get("cut"))
 
     def _blind(self, actor: Actor, balancer: str) -> bool:
         return self.world.disturbed_since_look(actor, f"lb:{balancer}")

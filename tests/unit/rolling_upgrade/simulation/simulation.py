@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
+
+from airflow.sdk.exceptions import TaskDeferred
+from airflow.triggers.base import TriggerEvent
 
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.inventory import Fleet
@@ -16,6 +22,10 @@ from tests.unit.rolling_upgrade.simulation.actors import Actor, KilledError, cur
 from tests.unit.rolling_upgrade.simulation.workflow import Graph, Run, TaskInstance
 from tests.unit.rolling_upgrade.simulation.world import World
 
+EPOCH = 1_800_000_000.0
+"""Where simulated time begins, in seconds as ``time.time()`` counts them."""
+RETRIED = 0.5
+"""How often Airflow tries a task again whose worker died; else its tries are used up."""
 WORLD_SHARE = 0.2
 """How often the world does something small instead of a task going on."""
 
@@ -43,18 +53,24 @@ class Simulation:
         return run
 
     def _begin(self, run: Run, instance: TaskInstance) -> None:
-        actor = Actor(f"{run.run_id} {instance}", lambda: self._attempt(run, instance, actor))
+        instance.made_at = self.world.clock
+        self._act(run, instance, self._wait if instance.step.waits else self._execute)
+
+    def _act(self, run: Run, instance: TaskInstance, work: Callable[[Run, TaskInstance], str]) -> None:
+        actor = Actor(f"{run.run_id} {instance}", lambda: self._attempt(run, instance, actor, work))
         actor.task_id, actor.run_id, actor.map_index = instance.step.task_id, run.run_id, instance.map_index
         actor.node = node_of(run, instance)
         instance.actor = actor
         instance.state = "deferred" if instance.step.waits else "running"
         self.actors.append(actor)
 
-    def _attempt(self, run: Run, instance: TaskInstance, actor: Actor) -> None:
+    def _attempt(
+        self, run: Run, instance: TaskInstance, actor: Actor, work: Callable[[Run, TaskInstance], str]
+    ) -> None:
         try:
             hand_over()
             self._claim(run, instance)
-            state = self._wait(run, instance) if instance.step.waits else self._execute(run, instance)
+            state = work(run, instance)
             hand_over()
         except KilledError:
             return
@@ -92,8 +108,10 @@ class Simulation:
         if hasattr(task, "python_callable"):
             value = task.python_callable(*(run.result(argument.operator.task_id) for argument in task.op_args))
         else:
-            kind: type[Any] = getattr(task, "operator_class", type(task))
-            value = _operator(kind, instance.step.task_id, self.fleet.name, node_of(run, instance)).execute(context)
+            kind = getattr(task, "operator_class", type(task))
+            made = _operator(kind, task, self.fleet.name, node_of(run, instance))
+            # Each try has an operator of its own.
+            value = copy(made).execute(context)
         instance.xcoms["return_value"] = value
         return "success"
 
@@ -101,12 +119,35 @@ class Simulation:
         asked = instance.step.task.start_trigger_args
         module, _, name = asked.trigger_cls.rpartition(".")
         trigger = getattr(import_module(module), name)(**asked.trigger_kwargs)
+        return self._watch(run, instance, trigger)
+
+    def _watch(self, run: Run, instance: TaskInstance, trigger: Any) -> str:
         trigger.task_instance = _TaskInstance(self, run, instance)
         event = _run_trigger(trigger)
+        if type(event) is TriggerEvent:
+            return self._resume(run, instance, event.payload)
         instance.xcoms.update(event.xcoms or {})
         instance.failure = str(instance.xcoms.get("failure", ""))
         kinds = {"TaskSuccessEvent": "success", "TaskFailedEvent": "failed", "TaskSkippedEvent": "skipped"}
         return kinds[type(event).__name__]
+
+    def _resume(self, run: Run, instance: TaskInstance, event: Any) -> str:
+        """A wait goes to a worker with an event: it asks a person, or has been answered."""
+        hand_over()
+        try:
+            instance.xcoms["return_value"] = instance.step.task.execute_complete(self._context(run, instance), event)
+        except TaskDeferred as deferred:
+            instance.asks = bool(getattr(deferred.trigger, "asked", False))
+            return self._watch(run, instance, deferred.trigger)
+        return "success"
+
+    def answer(self, run: Run, instance: TaskInstance, choice: str) -> None:
+        """A person answers what a wait asks; the wait ends, and a worker takes the answer."""
+        if instance.actor is not None:
+            instance.actor.cancel()
+        instance.asks = False
+        event = {"chosen_options": [choice], "responded_by_user": {"name": "somebody"}}
+        self._act(run, instance, lambda run, instance: self._resume(run, instance, event))
 
     def _context(self, run: Run, instance: TaskInstance) -> dict[str, Any]:
         return {
@@ -168,7 +209,10 @@ class Simulation:
             for instance in list(run.instances.values()):
                 if instance.actor is actor:
                     instance.actor, instance.failure = None, ""
-                    self.finish(run, instance, "failed")
+                    if self.world.random.random() < RETRIED:
+                        self._begin(run, instance)
+                    else:
+                        self.finish(run, instance, "failed")
 
     def restart_triggerer(self) -> None:
         """Every wait begins again from the world as it is."""
@@ -176,7 +220,9 @@ class Simulation:
             for instance in list(run.instances.values()):
                 if instance.actor is not None and instance.step.waits:
                     instance.actor.kill()
+                    made_at = instance.made_at
                     self._begin(run, instance)
+                    instance.made_at, instance.asks = made_at, False
 
 
 def node_of(run: Run, instance: TaskInstance) -> str:
@@ -190,12 +236,15 @@ def node_of(run: Run, instance: TaskInstance) -> str:
 
 
 @cache
-def _operator(kind: type[Any], task_id: str, fleet: str, node: str) -> Any:
+def _operator(kind: Any, task: Any, fleet: str, node: str) -> Any:
     """An operator as its worker has it, with its template rendered."""
     from rolling_upgrade.operators.step import NodeOperator
 
-    extra = {"node": node} if issubclass(kind, NodeOperator) else {}
-    return kind(task_id=task_id.replace(".", "_"), fleet=fleet, **extra)
+    own = {name for name in signature(kind.__init__).parameters if name not in ("self", "fleet", "node", "kwargs")}
+    arguments = {name: getattr(task, name) for name in own if hasattr(task, name)}
+    if issubclass(kind, NodeOperator):
+        arguments["node"] = node
+    return kind(task_id=task.task_id.replace(".", "_"), fleet=fleet, **arguments)
 
 
 def _run_trigger(trigger: Any) -> Any:
@@ -229,6 +278,11 @@ class _TaskInstance:
     @property
     def task_id(self) -> str:
         return self.instance.step.task_id
+
+    @property
+    def id(self) -> UUID:
+        """As Airflow makes it: version 7, which begins with the milliseconds at which the try was made."""
+        return UUID(int=int((EPOCH + self.instance.made_at) * 1000) << 80)
 
     @property
     def run_id(self) -> str:

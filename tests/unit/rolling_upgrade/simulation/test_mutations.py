@@ -18,6 +18,7 @@ from rolling_upgrade.decisions import drain, phases, proof, rotation, turns
 from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.hooks import fleet_proof, phase
+from rolling_upgrade.hooks.unit import ServiceUnit
 from rolling_upgrade.operators import rotation as rotation_operators
 from rolling_upgrade.operators import service
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, replace_everywhere, simulated
@@ -72,7 +73,10 @@ def lost_is_kept(views: Sequence[ServerView]) -> Any:
 
 
 def stop_at_once(operator: Any, step: Any, context: Any) -> Any:
-    step.ssh.must_run(["systemctl", "stop", step.profile.unit], sudo="root")
+    unit = ServiceUnit(step.ssh, step.profile)
+    unit.hold()
+    unit.begin_stop()
+    operator._see_it_end(step, unit)
     return record("stopped", changed=True)
 
 

@@ -79,6 +79,10 @@ class TaskInstance:
     xcoms: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
     actor: Actor | None = None
+    asks: bool = False
+    """A person is asked, and it goes on looking meanwhile."""
+    made_at: float = 0.0
+    """Simulated seconds at which this try was made."""
     succeeded_at: int = -1
     cleared_at: int = -1
 
@@ -170,7 +174,7 @@ class Run:
             elif instance.map_index < 0 and instance.step.mapped_over:
                 self.set_state(instance, "skipped")  # mapped over nothing
             else:
-                instance.xcoms, instance.failure = {}, ""
+                instance.xcoms, instance.failure, instance.asks = {}, "", False
                 self._begin(self, instance)
 
     def _end_if_over(self) -> None:

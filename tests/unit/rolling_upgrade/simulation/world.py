@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from rolling_upgrade.decisions.phases import Phase, SchemaState
 from rolling_upgrade.decisions.proof import NodeView, Process
-from rolling_upgrade.decisions.rotation import ServerView
+from rolling_upgrade.decisions.rotation import Errors, ServerView
 from rolling_upgrade.fleet.catalogue import Release
 from rolling_upgrade.hooks.balancer import Admin
 from tests.unit.rolling_upgrade.simulation.actors import Actor, current
@@ -32,6 +32,8 @@ class Server:
     """Idle connections that the balancer keeps open to the node."""
     left: int = 0
     """Requests that a balancer process before a restart still serves; no counter shows them."""
+    errors: int = 0
+    """Answers of 5xx since the balancer was started."""
     cut_off: bool = False
     """The balancer, and it alone, does not reach the node."""
     taken: bool = False
@@ -88,6 +90,12 @@ class Machine:
     orphan: str = ""
     """A release of which a process outside the unit still listens on the port."""
     restarts: int = 0
+    held: bool = False
+    """The rollout keeps the unit from starting by itself."""
+    stop_hangs: bool = False
+    stopped_by_task: bool = False
+    errs: bool = False
+    """It answers its checks and fails its users."""
     phases: dict[str, PhaseUnit] = field(default_factory=dict)
     stops_of_old: int = 0
     started_otherwise: int = 0
@@ -95,7 +103,8 @@ class Machine:
 
     @property
     def answers(self) -> bool:
-        return self.powered and ((self.unit == "active" and self.runs is not None) or bool(self.orphan))
+        serves = self.unit in ("active", "deactivating") and self.runs is not None
+        return self.powered and (serves or bool(self.orphan))
 
     def runs_only(self, release: str) -> bool:
         return self.runs == release and self.orphan in ("", release)
@@ -188,6 +197,7 @@ class World:
                 0,
                 server.check,
                 draining=server.admin is Admin.DRAIN,
+                errors=Errors(http_5xx=server.errors),
             )
             for name, server in self.balancers[balancer].servers.items()
         ]
@@ -215,7 +225,7 @@ class World:
         for server in self.balancers[name].servers.values():
             server.left = 0 if cut else server.left + server.sessions
             server.admin, server.up, server.check, server.taken = Admin.READY, True, "", False
-            server.sessions = server.pooled = 0
+            server.sessions = server.pooled = server.errors = 0
         self.disturb(f"lb:{name}")
         self.changed(Change("balancer restarts", None, balancer=name))
 
@@ -247,19 +257,25 @@ class World:
         return [balancer.servers[node] for balancer in self.balancers.values()]
 
     def stop_unit(self, node: str) -> None:
+        """What is in flight is cut; the processes end a little later, or never while the stop hangs."""
         machine, before = self.machines[node], self.machines[node].runs or ""
         flight = {b: self.in_flight(node, b) for b in self.balancers}
         cut = ",".join(f"{b}" for b, open_requests in flight.items() if open_requests)
         if before and before != self.new.version and current() is not None:
             machine.stops_of_old += 1
-        self._end_processes(machine, "inactive")
+        machine.stopped_by_task = current() is not None
+        if before:
+            machine.unit = "deactivating"
+        else:
+            machine.unit = "inactive"
         self.changed(Change("stop", current(), node=node, release=before, before=cut))
 
     def start_unit(self, node: str) -> None:
         """As systemd does it, for a task, a person or at boot."""
         machine = self.machines[node]
-        if machine.runs is not None or machine.unit == "activating":
+        if machine.runs is not None or machine.unit == "activating" or (machine.held and current() is not None):
             return
+        machine.held, machine.restarts, machine.stopped_by_task = False, 0, False
         self._launch(machine)
         if current() is None:
             machine.started_otherwise += machine.current != self.new.version
@@ -297,7 +313,7 @@ class World:
         machine.powered = True
         self.disturb(f"node:{node}")
         self.changed(Change("power on", None, node=node))
-        if machine.starts_at_boot:
+        if machine.starts_at_boot and not machine.held:
             self.start_unit(node)
 
     def _launch(self, machine: Machine) -> None:
@@ -356,6 +372,7 @@ class World:
 
     def finish(self, balancer: str, node: str) -> None:
         server = self.balancers[balancer].servers[node]
+        server.errors += self.machines[node].errs and server.sessions > 0
         keep = 1 if self.machines[node].slow else 0
         if server.left > keep:
             server.left -= 1
@@ -386,6 +403,8 @@ class World:
         self.clock += seconds
         self.step += 1
         for machine in self.machines.values():
+            if machine.unit == "deactivating" and not machine.stop_hangs:
+                self._end_processes(machine, "inactive")
             if machine.unit == "activating":
                 machine.restarts += 1
                 if machine.powered:
