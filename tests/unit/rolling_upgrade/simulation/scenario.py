@@ -30,6 +30,8 @@ class Scenario:
     versions: tuple[str, str] = ("26.1.0", "28.1.0")
     seed: int = 0
     incidents: tuple[Incident, ...] | list[Incident] = ()
+    goes_on: int = 150
+    """How many steps faults may last beyond the last incident."""
 
 
 @dataclass
@@ -82,26 +84,35 @@ def graph() -> Graph:
     return Graph(workflow.rolling_upgrade(fleet_of(Scenario()), REAL_CATALOGUE))
 
 
-def play(beneath: Beneath, scenario: Scenario) -> Played:
-    """Trigger the upgrade and let the incidents happen, each in its moment."""
+def play(beneath: Beneath, scenario: Scenario, *, strict: bool = False) -> Played:
+    """Trigger the upgrade and let the incidents happen, each in its moment.
+
+    ``strict`` shows the faults that are known; without it they are passed over, so that others are seen.
+    """
     old, new = (REAL_CATALOGUE.release(version) for version in scenario.versions)
     fleet = fleet_of(scenario)
     world = World(fleet.node_names, [b.name for b in fleet.balancers], old, new, scenario.seed)
     simulation = beneath.simulation = Simulation(world, fleet, graph())
-    played = Played(simulation, Invariants(simulation))
+    played = Played(simulation, Invariants(simulation, strict=strict))
     simulation.trigger(**form(simulation, scenario.seed))
     lifts: list[tuple[int, Lift]] = []
     steps = 0
-    for incident in scenario.incidents:
-        for _ in range(incident.after):
+
+    def go_on(count: int) -> None:
+        nonlocal steps
+        for _ in range(count):
             steps += 1
             simulation.go_on()
             for due, lift in [pair for pair in lifts if pair[0] <= steps]:
                 lift()
                 lifts.remove((due, lift))
+
+    for incident in scenario.incidents:
+        go_on(incident.after)
         lift_it = strike(simulation, incident)
         if lift_it is not None:
             lifts.append((steps + incident.lasts if incident.lasts is not None else sys.maxsize, lift_it))
+    go_on(scenario.goes_on if lifts else 0)
     world.note("all faults are lifted")
     for _, lift in lifts:
         lift()
@@ -110,7 +121,7 @@ def play(beneath: Beneath, scenario: Scenario) -> Played:
 
 def rest_of(played: Played) -> None:
     """See the upgrade through to its end, and the fleet as it must be then."""
-    run = see_through(played.simulation)
+    run = see_through(played.simulation, strict=played.invariants.strict)
     played.raise_if_broken()
     world = played.simulation.world
     assert run.state == "success"

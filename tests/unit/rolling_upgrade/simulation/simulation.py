@@ -108,7 +108,7 @@ class Simulation:
         if hasattr(task, "python_callable"):
             value = task.python_callable(*(run.result(argument.operator.task_id) for argument in task.op_args))
         else:
-            kind = getattr(task, "operator_class", type(task))
+            kind: Any = getattr(task, "operator_class", None) or type(task)
             made = _operator(kind, task, self.fleet.name, node_of(run, instance))
             # Each try has an operator of its own.
             value = copy(made).execute(context)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from random import Random
 
+from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 
 from tests.unit.rolling_upgrade.simulation.incidents import KINDS, Incident
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario
 
+MANY_EXAMPLES = 600
 MANY_STEPS = 250
 """A fleet of three takes about 350 steps, so a few incidents are spread over all of it."""
 
@@ -32,6 +35,23 @@ def scenarios(
         versions=st.sampled_from([("26.1.0", "28.1.0"), ("28.1.0", "30.1.0")]),
         seed=st.integers(0, 2**32),
         incidents=st.lists(incidents, max_size=most_incidents if kinds else 0),
+        goes_on=st.integers(0, 300),
+    )
+
+
+def search(found_in: st.SearchStrategy[Scenario], wanted: Callable[[Scenario], bool]) -> Scenario:
+    """The first upgrade of these that is as wanted; raises NoSuchExample after very many that are not."""
+    return find(
+        found_in,
+        wanted,
+        random=Random(1),
+        settings=settings(
+            max_examples=MANY_EXAMPLES,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
     )
 
 

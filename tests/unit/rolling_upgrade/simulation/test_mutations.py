@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 
 from rolling_upgrade.decisions import drain, phases, proof, rotation, turns
@@ -24,10 +22,8 @@ from rolling_upgrade.operators import service
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, replace_everywhere, simulated
 from tests.unit.rolling_upgrade.simulation.invariants import BrokenError
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
-from tests.unit.rolling_upgrade.simulation.strategies import scenarios
+from tests.unit.rolling_upgrade.simulation.strategies import scenarios, search
 
-SEARCH = 1500
-"""How many scenarios a broken rule may survive."""
 why_not_take_out, next_action, unfinished_before = (
     rotation.why_not_take_out,
     drain.next_action,
@@ -181,17 +177,9 @@ def test_a_broken_rule_is_seen(beneath: Beneath, monkeypatch: pytest.MonkeyPatch
             monkeypatch.setattr(place, attribute, instead)
         else:
             replace_everywhere(monkeypatch, real, instead)
-    find(
+    search(
         scenarios(st.integers(2, mutation.nodes), kinds=sorted(mutation.kinds)),
         lambda scenario: goes_wrong(beneath, scenario),
-        random=Random(1),
-        settings=settings(
-            max_examples=SEARCH,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
     )
     print(
         beneath.simulation.world.trace[-1], beneath.invariants_broken if hasattr(beneath, "invariants_broken") else ""
