@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from rolling_upgrade.decisions import drain, phases, proof, rotation, turns
+from rolling_upgrade.decisions import drain, phases, planning, proof, rotation, turns
 from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.hooks import fleet_proof, phase
@@ -65,7 +65,7 @@ def of_first_balancer(views: Sequence[ServerView]) -> Any:
 def lost_is_kept(views: Sequence[ServerView]) -> Any:
     progress = next_action(views)
     lost = progress.action is drain.DrainAction.DRAIN_AGAIN
-    return drain.DrainProgress(drain.DrainAction.ENTER_MAINTENANCE, 0) if lost else progress
+    return drain.DrainProgress(drain.DrainAction.COUNT_SOCKETS, 0) if lost else progress
 
 
 def stop_at_once(operator: Any, step: Any, context: Any) -> Any:
@@ -82,6 +82,10 @@ def stop_what_runs(operator: Any, step: Any, context: Any) -> Any:
         if proof.why_not_stopped(step.ssh.observe(step.profile)) == []
         else (stop_at_once(operator, step, context))
     )
+
+
+def as_asked(request: Any, observed: Any, old: Any) -> Any:
+    return request.nodes
 
 
 def failed_is_finished(index: int, last: Mapping[str, str | None], step: str) -> Any:
@@ -115,8 +119,10 @@ class Mutation:
 
 
 MUTATIONS = {
-    "another node out is no obstacle": Mutation([(why_not_take_out, without_other_out)], ["new_run"], nodes=4),
-    "capacity is not asked": Mutation([(why_not_take_out, without_capacity)], ["power_off"]),
+    "another node out is no obstacle": Mutation(
+        [(why_not_take_out, without_other_out), (planning._out_first, as_asked)], ["new_run"], nodes=4
+    ),
+    "capacity is not asked": Mutation([(why_not_take_out, without_capacity)], ["path_cut"]),
     "one balancer decides who may leave": Mutation([(why_not_take_out, of_one_balancer)], ["path_cut"]),
     "stop does not look, and a drain is over at once": Mutation(
         [
@@ -134,8 +140,13 @@ MUTATIONS = {
         ],
         ["slow_transfer"],
     ),
-    "a lost drain is not set again as a node may leave": Mutation(
-        [(drain.next_action, lost_is_kept)], ["balancer_restart", "path_cut", "power_off"]
+    "stop does not look, sockets do not count, and a lost drain is not noticed": Mutation(
+        [
+            (drain.next_action, lost_is_kept),
+            (drain.is_quiet, always_quiet),
+            ((service.StopOperator, "step"), stop_what_runs),
+        ],
+        ["balancer_restart"],
     ),
     "stop does not look whether the node is new": Mutation(
         [((service.StopOperator, "step"), stop_what_runs)], ["clear_any"]
@@ -149,7 +160,13 @@ MUTATIONS = {
     ),
     "a phase that has run is started again": Mutation([(phases.unit_action, always_start)], ["clear_any"]),
     "phases may run side by side": Mutation(
-        [(phase.refuse_running_phase, passes), (why_not_take_out, without_other_out)], ["new_run"], nodes=4
+        [
+            (phase.refuse_running_phase, passes),
+            (why_not_take_out, without_other_out),
+            (planning._out_first, as_asked),
+        ],
+        ["new_run"],
+        nodes=4,
     ),
     "contract asks for no proof": Mutation([(fleet_proof.why_old_services_may_remain, nothing_against)], ["orphan"]),
     "a start does not wait for migrate": Mutation(
