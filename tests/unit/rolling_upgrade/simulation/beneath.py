@@ -29,7 +29,7 @@ from asgiref.sync import sync_to_async
 from rolling_upgrade.evidence import record as record_module
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.fleet import catalogue, inventory
-from rolling_upgrade.hooks import database
+from rolling_upgrade.hooks import claims, database
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators import backup, preflight, stage_release
@@ -38,6 +38,7 @@ from rolling_upgrade.triggers import healthy
 from tests.unit.rolling_upgrade.simulation.actors import KilledError, current, hand_over
 from tests.unit.rolling_upgrade.simulation.hooks import (
     SimulatedBalancer,
+    SimulatedClaims,
     SimulatedDatabase,
     SimulatedNode,
     unreachable,
@@ -118,6 +119,10 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     def states(*, dag_id: str, run_ids: Sequence[str], task_ids: Sequence[str]) -> Any:
         return under.simulation.states(run_ids, task_ids)
 
+    def count(dag_id: str, *, run_ids: Sequence[str], states: Sequence[str]) -> int:
+        hand_over()
+        return sum(run.run_id in run_ids and run.state in states for run in under.simulation.runs)
+
     def answer(wait: Any, probe: Any) -> str | None:
         hand_over()
         return None if under.world.machines[wait.node.name].answers else f"{probe.path} gives no answer"
@@ -133,6 +138,8 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     patch.setattr(NodeHook, "from_connection", lambda node: SimulatedNode(under.world, node))
     patch.setattr(BalancerHook, "from_connection", lambda asked: SimulatedBalancer(under.world, asked))
     patch.setattr(RuntimeTaskInstance, "get_task_states", states)
+    patch.setattr(RuntimeTaskInstance, "get_dr_count", count)
+    patch.setattr(claims, "Claims", lambda asked: SimulatedClaims(under.world))
     patch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
     patch.setattr(healthy, "why_wrong", answer)
     patch.setattr(backup, "_precheck", found)
@@ -148,6 +155,9 @@ def _be_quiet(patch: pytest.MonkeyPatch) -> None:
     silent.propagate, silent.disabled = False, True
     for kind in (BaseOperator, BaseTrigger):
         patch.setattr(kind, "log", silent)
+    for module in _modules():
+        if isinstance(getattr(module, "log", None), logging.Logger):
+            patch.setattr(module, "log", silent)
     patch.setattr(ExecutorSafeguard, "test_mode", True)
 
 

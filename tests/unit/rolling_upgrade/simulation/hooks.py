@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.drain import OpenSession
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView
@@ -21,7 +22,8 @@ from rolling_upgrade.hooks.unit import REMOVE_HOLD
 from rolling_upgrade.services.glance import GLANCE
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.unit.rolling_upgrade.simulation.actors import hand_over
-from tests.unit.rolling_upgrade.simulation.world import Machine, PhaseUnit, World
+from tests.unit.rolling_upgrade.simulation.things import Machine, PhaseUnit
+from tests.unit.rolling_upgrade.simulation.world import World
 
 FINE = CommandResult(0, "", "")
 
@@ -170,6 +172,46 @@ def _shown(unit: PhaseUnit | None) -> str:
     active, sub = ("active", "running" if unit.running else "exited") if unit.status == 0 else ("failed", "failed")
     result = "success" if unit.status == 0 else "exit-code"
     return f"LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult={result}\nExecMainStatus={unit.status}\n"
+
+
+class SimulatedClaims:
+    """The row of the claims; each statement is one change."""
+
+    def __init__(self, world: World) -> None:
+        self._database = world.database
+
+    @contextmanager
+    def connected(self) -> Iterator[SimulatedClaims]:
+        self._answer()
+        yield self
+
+    def _answer(self) -> None:
+        hand_over()
+        if not self._database.reachable:
+            raise unreachable("database")
+
+    def holder(self) -> Holder | None:
+        self._answer()
+        return self._database.holder
+
+    def claim(self, me: Holder) -> bool:
+        return self._set(None, me)
+
+    def take_over(self, old: Holder, me: Holder) -> bool:
+        return self._set(old, me)
+
+    def release(self, me: Holder) -> bool:
+        return self._set(me, None)
+
+    def _set(self, expected: Holder | None, holder: Holder | None) -> bool:
+        self._answer()
+        if self._database.holder != expected:
+            return False
+        self._database.holder = holder
+        return True
+
+    def release_statement(self, holder: Holder) -> str:
+        return f"DELETE {holder.run_id}"
 
 
 class SimulatedDatabase:

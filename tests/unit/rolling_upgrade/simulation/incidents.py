@@ -170,11 +170,7 @@ def mark_failed(simulation: Simulation, which: int) -> None:
     if found := _instances(simulation, "running", "deferred"):
         run, instance = _pick(found, which)
         simulation.world.note(f"person: marks {run.run_id} {instance} failed")
-        if instance.actor is not None:
-            instance.actor.cancel()
-            instance.actor = None
-        instance.failure = ""
-        simulation.finish(run, instance, "failed")
+        simulation.mark_failed(run, instance)
 
 
 def mark_success(simulation: Simulation, which: int) -> None:
@@ -218,7 +214,7 @@ def new_run(simulation: Simulation, which: int) -> None:
     for run in simulation.runs:
         if run.state not in FINISHED:
             simulation.world.note(f"person: marks {run.run_id} failed")
-            run.mark_failed()
+            simulation.mark_run_failed(run)
     simulation.trigger(**form(simulation, which))
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from rolling_upgrade.decisions.phases import Phase
 from tests.unit.rolling_upgrade.simulation.actors import Actor, current
 from tests.unit.rolling_upgrade.simulation.simulation import Simulation
+from tests.unit.rolling_upgrade.simulation.things import Change
 from tests.unit.rolling_upgrade.simulation.workflow import Run, TaskInstance
-from tests.unit.rolling_upgrade.simulation.world import Change
 
 
 class BrokenError(AssertionError):

@@ -59,7 +59,7 @@ def _run_to_see_through(simulation: Simulation) -> Run:
 def _new_run(simulation: Simulation, first: str | None = None) -> None:
     for run in simulation.runs:
         if run.state not in FINISHED:
-            run.mark_failed()
+            simulation.mark_run_failed(run)
     names = sorted(simulation.world.machines, key=lambda name: name != first)
     simulation.trigger(target_release=simulation.world.new.version, nodes=names)
 

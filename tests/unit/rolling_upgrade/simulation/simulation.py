@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,6 @@ from uuid import UUID
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import TriggerEvent
 
-from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.inventory import Fleet
 from tests.unit.rolling_upgrade.simulation.actors import Actor, KilledError, current, hand_over, sleep_until
 from tests.unit.rolling_upgrade.simulation.workflow import Graph, Run, TaskInstance
@@ -39,8 +39,6 @@ class Simulation:
     graph: Graph
     runs: list[Run] = field(default_factory=list)
     actors: list[Actor] = field(default_factory=list)
-    holder: Run | None = None
-    """The run that may change the fleet."""
     on_success: list[Callable[[Run, TaskInstance], None]] = field(default_factory=list)
 
     # --- runs --------------------------------------------------------------------------------------------------
@@ -69,7 +67,6 @@ class Simulation:
     ) -> None:
         try:
             hand_over()
-            self._claim(run, instance)
             state = work(run, instance)
             hand_over()
         except KilledError:
@@ -95,11 +92,37 @@ class Simulation:
             if actor.waits_for == instance.step.task_id:
                 actor.waits_for, actor.wakes_at = None, self.world.clock
 
-    def _claim(self, run: Run, instance: TaskInstance) -> None:
-        """One run at a time has the fleet; it keeps it until it is over."""
-        if self.holder is not None and self.holder is not run and self.holder.state == "running":
-            raise RefusedError(f"{self.holder.run_id} has the fleet.", expected="-", next_step="wait for its end.")
-        self.holder = run
+    @property
+    def holder(self) -> Run | None:
+        """The run that may change the fleet."""
+        claim = self.world.database.holder
+        return next((run for run in self.runs if claim and run.run_id == claim.run_id), None)
+
+    def mark_failed(self, run: Run, instance: TaskInstance) -> None:
+        """A person marks a task; Airflow kills it, and lets a wait settle."""
+        trigger = instance.trigger if instance.state == "deferred" else None
+        if instance.actor is not None:
+            instance.actor.cancel()
+            instance.actor = None
+        instance.failure = ""
+        self.finish(run, instance, "failed")
+        if trigger is not None:
+            self._let_settle(run, instance, trigger)
+
+    def mark_run_failed(self, run: Run) -> None:
+        waits = [i for i in run.instances.values() if i.state == "deferred" and i.trigger is not None]
+        run.mark_failed()
+        for instance in waits:
+            self._let_settle(run, instance, instance.trigger)
+
+    def _let_settle(self, run: Run, instance: TaskInstance, trigger: Any) -> None:
+        def settle() -> None:
+            with suppress(KilledError):
+                _run_to_end(trigger.on_kill())
+
+        actor = Actor(f"{run.run_id} {instance} (killed)", settle)
+        actor.task_id, actor.run_id, actor.map_index = instance.step.task_id, run.run_id, instance.map_index
+        self.actors.append(actor)
 
     # --- one attempt -------------------------------------------------------------------------------------------
 
@@ -123,6 +146,7 @@ class Simulation:
 
     def _watch(self, run: Run, instance: TaskInstance, trigger: Any) -> str:
         trigger.task_instance = _TaskInstance(self, run, instance)
+        instance.trigger = trigger
         event = _run_trigger(trigger)
         if type(event) is TriggerEvent:
             return self._resume(run, instance, event.payload)
@@ -255,7 +279,10 @@ def _run_trigger(trigger: Any) -> Any:
             return event
         raise AssertionError("a trigger ended without an event")
 
-    coroutine = first()
+    return _run_to_end(first())
+
+
+def _run_to_end(coroutine: Coroutine[Any, Any, Any]) -> Any:
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -19,6 +19,7 @@ from rolling_upgrade.hooks import fleet_proof, phase
 from rolling_upgrade.hooks.unit import ServiceUnit
 from rolling_upgrade.operators import rotation as rotation_operators
 from rolling_upgrade.operators import service
+from rolling_upgrade.triggers import healthy
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, replace_everywhere, simulated
 from tests.unit.rolling_upgrade.simulation.invariants import BrokenError
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
@@ -156,7 +157,8 @@ MUTATIONS = {
     ),
     "a node that has not begun has finished": Mutation([(turns.unfinished_before, missing_is_finished)], []),
     "a node is returned unproven": Mutation(
-        [((rotation_operators, "why_not_proven"), nothing_against)], ["power_off", "orphan"]
+        [((rotation_operators, "why_not_proven"), nothing_against), ((healthy, "why_not_proven"), nothing_against)],
+        ["orphan"],
     ),
     "a phase that has run is started again": Mutation([(phases.unit_action, always_start)], ["clear_any"]),
     "phases may run side by side": Mutation(

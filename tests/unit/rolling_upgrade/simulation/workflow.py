@@ -79,6 +79,7 @@ class TaskInstance:
     xcoms: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
     actor: Actor | None = None
+    trigger: Any = None
     asks: bool = False
     """A person is asked, and it goes on looking meanwhile."""
     made_at: float = 0.0
