@@ -156,7 +156,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
             at = {"fleet": name, "node": node, "map_index_template": "{{ task.node }}"}
             wait = {"fleet": name, "nodes_from": "line_up"}
             (
-                TurnSensor(task_id="turn", last_step="remaining_nodes.soak")
+                TurnSensor(task_id="turn", last_step="remaining_nodes.soak", first="new_node_in.soak")
                 >> TakeOutOperator(task_id="take_out", **at)
                 >> DrainedSensor(task_id="drained", after="remaining_nodes.take_out", **wait)
                 >> StopOperator(task_id="stop", drained="remaining_nodes.drained", **at)

@@ -44,12 +44,12 @@ class NodeSensor(TriggererSensor):
 
 
 class TurnSensor(TriggererSensor):
-    """Holds a node until every node before it has finished ``last_step``."""
+    """Holds a node until the new node has finished ``first``, and every node before it in the group ``last_step``."""
 
     trigger = "rolling_upgrade.triggers.turn.TurnTrigger"
 
-    def __init__(self, *, last_step: str, **kwargs: Any) -> None:
-        super().__init__(trigger_kwargs={"last_step": last_step}, **kwargs)
+    def __init__(self, *, last_step: str, first: str, **kwargs: Any) -> None:
+        super().__init__(trigger_kwargs={"last_step": last_step, "first": first}, **kwargs)
 
 
 class MigrationCompleteSensor(NodeSensor):

@@ -29,12 +29,11 @@ from asgiref.sync import sync_to_async
 from rolling_upgrade.evidence import record as record_module
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.fleet import catalogue, inventory
-from rolling_upgrade.hooks import claims, database
+from rolling_upgrade.hooks import answers, claims, database
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators import backup, preflight, stage_release
 from rolling_upgrade.services import image_probe
-from rolling_upgrade.triggers import healthy
 from tests.unit.rolling_upgrade.simulation.actors import KilledError, current, hand_over
 from tests.unit.rolling_upgrade.simulation.hooks import (
     SimulatedBalancer,
@@ -123,9 +122,9 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         hand_over()
         return sum(run.run_id in run_ids and run.state in states for run in under.simulation.runs)
 
-    def answer(wait: Any, probe: Any) -> str | None:
+    def answer(node: Any, port: int, probe: Any) -> str | None:
         hand_over()
-        return None if under.world.machines[wait.node.name].answers else f"{probe.path} gives no answer"
+        return None if under.world.machines[node.name].answers else f"{probe.path} gives no answer"
 
     def dump(fleet: Any, path: Any) -> Any:
         _dump(under, str(path))
@@ -141,7 +140,7 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     patch.setattr(RuntimeTaskInstance, "get_dr_count", count)
     patch.setattr(claims, "Claims", lambda asked: SimulatedClaims(under.world))
     patch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
-    patch.setattr(healthy, "why_wrong", answer)
+    replace_everywhere(patch, answers.why_wrong, answer)
     patch.setattr(backup, "_precheck", found)
     patch.setattr(backup, "_apply", dump)
     patch.setattr(preflight, "_about_archive", lambda step: [])

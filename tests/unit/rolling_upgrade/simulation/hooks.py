@@ -106,6 +106,7 @@ class SimulatedNode(NodeHook):
     def _do(self, command: list[str]) -> CommandResult:
         match command:
             case ["systemctl", "reset-failed", _]:
+                self._world.forget_restarts(self.node.name)
                 return FINE
             case ["systemctl", "stop", "--no-block", GLANCE.unit]:
                 self._world.stop_unit(self.node.name)

@@ -22,10 +22,9 @@ def until_quiet(simulation: Simulation, *, limit: int = 300_000) -> None:
     raise AssertionError("the simulation does not come to rest")
 
 
-def see_through(simulation: Simulation, *, strict: bool = False) -> Run:
+def see_through(simulation: Simulation) -> Run:
     """Bring the newest run to its end, by its messages alone; returns it.
 
-    ``strict``: by nothing but the messages; else with what else is known to be needed, see test_known_faults.
     Where somebody has passed over a failed step by hand, no message can say so: then a new run looks at all of it.
     """
     until_quiet(simulation)
@@ -39,8 +38,6 @@ def see_through(simulation: Simulation, *, strict: bool = False) -> Run:
             _new_run(simulation)
         for instance in failed:
             if instance.state == "failed":
-                if not strict and "crash-loops" in instance.failure:
-                    simulation.world.machines[node_of(run, instance)].restarts = 0
                 _follow_the_message(simulation, run, instance)
         until_quiet(simulation)
     run = _run_to_see_through(simulation)

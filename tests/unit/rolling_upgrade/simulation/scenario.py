@@ -84,16 +84,13 @@ def graph() -> Graph:
     return Graph(workflow.rolling_upgrade(fleet_of(Scenario()), REAL_CATALOGUE))
 
 
-def play(beneath: Beneath, scenario: Scenario, *, strict: bool = False) -> Played:
-    """Trigger the upgrade and let the incidents happen, each in its moment.
-
-    ``strict`` shows the faults that are known; without it they are passed over, so that others are seen.
-    """
+def play(beneath: Beneath, scenario: Scenario) -> Played:
+    """Trigger the upgrade and let the incidents happen, each in its moment."""
     old, new = (REAL_CATALOGUE.release(version) for version in scenario.versions)
     fleet = fleet_of(scenario)
     world = World(fleet.node_names, [b.name for b in fleet.balancers], old, new, scenario.seed)
     simulation = beneath.simulation = Simulation(world, fleet, graph())
-    played = Played(simulation, Invariants(simulation, strict=strict))
+    played = Played(simulation, Invariants(simulation))
     simulation.trigger(**form(simulation, scenario.seed))
     lifts: list[tuple[int, Lift]] = []
     steps = 0
@@ -121,7 +118,7 @@ def play(beneath: Beneath, scenario: Scenario, *, strict: bool = False) -> Playe
 
 def rest_of(played: Played) -> None:
     """See the upgrade through to its end, and the fleet as it must be then."""
-    run = see_through(played.simulation, strict=played.invariants.strict)
+    run = see_through(played.simulation)
     played.raise_if_broken()
     world = played.simulation.world
     assert run.state == "success"

@@ -89,11 +89,11 @@ def as_asked(request: Any, observed: Any, old: Any) -> Any:
     return request.nodes
 
 
-def failed_is_finished(index: int, last: Mapping[str, str | None], step: str) -> Any:
-    return unfinished_before(index, last, step, finished={"success", "failed"})
+def failed_is_finished(index: int, last: Mapping[str, str | None], step: str, first: str) -> Any:
+    return unfinished_before(index, last, step, first, finished={"success", "failed"})
 
 
-def missing_is_finished(index: int, last: Mapping[str, str | None], step: str) -> Any:
+def missing_is_finished(index: int, last: Mapping[str, str | None], step: str, first: str) -> Any:
     return [i for i in range(index) if last.get(f"{step}_{i}") not in ("success", None)]
 
 
@@ -153,7 +153,7 @@ MUTATIONS = {
         [((service.StopOperator, "step"), stop_what_runs)], ["clear_any"]
     ),
     "a failed node has finished": Mutation(
-        [(turns.unfinished_before, failed_is_finished)], ["balancer_restart", "path_cut"]
+        [(turns.unfinished_before, failed_is_finished)], ["path_cut", "balancer_restart"], nodes=5
     ),
     "a node that has not begun has finished": Mutation([(turns.unfinished_before, missing_is_finished)], []),
     "a node is returned unproven": Mutation(

@@ -168,6 +168,10 @@ class World:
             self.disturb(f"node:{node}")
         self.changed(Change("start", current(), node=node, release=machine.current))
 
+    def forget_restarts(self, node: str) -> None:
+        """As systemd counts them; it is no change that anybody notices."""
+        self.machines[node].restarts = 0
+
     def leave_orphan(self, node: str, release: str) -> None:
         machine = self.machines[node]
         machine.orphan = release
