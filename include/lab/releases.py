@@ -128,7 +128,7 @@ def _certificates() -> Path:
             f"{_CERTIFICATES} is missing.",
             expected="the machine's certificates, to fetch packages safely.",
             safe="nothing was built.",
-            next_step="run `./lab install`, or `apt-get install ca-certificates`.",
+            next_step="run `make install`, or `apt-get install ca-certificates`.",
         )
     return _CERTIFICATES
 
