@@ -24,7 +24,7 @@ def table(status: Status) -> None:
             " ".join(node.releases) or "-",
             node.current or "-",
             *(
-                f"{node.rotation[b.name]}, {node.sessions[b.name]} sessions" if b.name in node.rotation else "-"
+                f"{node.rotation[b.name]}, {_sessions(node.sessions[b.name])}" if b.name in node.rotation else "-"
                 for b in BALANCERS
             ),
         )
@@ -34,3 +34,7 @@ def table(status: Status) -> None:
     heads = ", ".join(status.database_heads) or "no schema"
     console.print(f"database: {f'answers, schema at {heads}' if status.database_answers else 'does not answer'}")
     console.print(f"the lab is {'up' if status.up else 'not up'}; groups alive: {' '.join(status.groups) or 'none'}")
+
+
+def _sessions(count: int) -> str:
+    return f"{count} session" if count == 1 else f"{count} sessions"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from include.lab import show
 from include.lab.balancers import ServerState
-from include.lab.status import NodeStatus, with_rotation
+from include.lab.status import NodeStatus, Status, with_rotation
 
 NODE = NodeStatus("node1", "198.18.26.11", True, "active (running)", ["26.1.0"], "28.1.0", {}, {})
 
@@ -22,3 +27,10 @@ def test_a_balancer_that_does_not_answer_says_nothing() -> None:
     found = with_rotation(NODE, {"lb1": None, "lb2": []})
     assert found.rotation == {}
     assert found.sessions == {}
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "UP, 0 sessions"), (1, "UP, 1 session"), (2, "UP, 2 sessions")])
+def test_sessions_are_counted_as_people_do(capsys: pytest.CaptureFixture[str], count: int, shown: str) -> None:
+    node = replace(NODE, rotation={"lb1": "UP"}, sessions={"lb1": count})
+    show.table(Status(True, [node], {"lb1": True}, True, [], []))
+    assert f"{shown} " in capsys.readouterr().out
