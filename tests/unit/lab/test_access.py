@@ -88,6 +88,23 @@ def test_a_key_with_a_lost_half_is_made_anew(settings: LabSettings, lost: str) -
     assert after.endswith(read.get_base64())
 
 
+def test_an_end_between_the_halves_leaves_no_wrong_pair(settings: LabSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    access.client_key(settings)
+    access.client_key_file(settings).unlink()
+
+    def write_and_end(path: Path, text: str) -> None:
+        access_write(path, text)
+        raise KeyboardInterrupt
+
+    access_write = access.write_private
+    with monkeypatch.context() as ending, pytest.raises(KeyboardInterrupt):
+        ending.setattr(access, "write_private", write_and_end)
+        access.client_key(settings)
+    public = access.client_key(settings)
+    read = paramiko.Ed25519Key.from_private_key_file(str(access.client_key_file(settings)))
+    assert public.endswith(read.get_base64())
+
+
 def test_a_password_does_not_show_itself(settings: LabSettings) -> None:
     settings.state.mkdir()
     known = access.passwords(settings)
