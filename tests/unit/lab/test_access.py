@@ -97,9 +97,10 @@ def test_an_end_between_the_halves_leaves_no_wrong_pair(settings: LabSettings, m
         raise KeyboardInterrupt
 
     access_write = access.write_private
-    with monkeypatch.context() as ending, pytest.raises(KeyboardInterrupt):
-        ending.setattr(access, "write_private", write_and_end)
+    monkeypatch.setattr(access, "write_private", write_and_end)
+    with pytest.raises(KeyboardInterrupt):
         access.client_key(settings)
+    monkeypatch.setattr(access, "write_private", access_write)
     public = access.client_key(settings)
     read = paramiko.Ed25519Key.from_private_key_file(str(access.client_key_file(settings)))
     assert public.endswith(read.get_base64())

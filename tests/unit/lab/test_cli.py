@@ -10,9 +10,7 @@ import pytest
 from include.lab.settings import PROJECT_ROOT
 
 
-@pytest.mark.parametrize(
-    ("words", "usage"), [((), "./lab [OPTIONS] COMMAND"), (("load", "start"), "./lab load start ")]
-)
+@pytest.mark.parametrize(("words", "usage"), [((), "./lab [OPTIONS]"), (("load", "start"), "./lab load start ")])
 def test_the_help_names_the_command_that_is_typed(words: tuple[str, ...], usage: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "include.lab", *words, "--help"],
