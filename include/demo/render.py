@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from include.demo.progress import WAITS_FOR_SCHEMA, WAITS_FOR_TURN, NodeRow, ServerState, Snapshot, StepRow
+from include.demo.progress import FLEET_STEPS, WAITS_FOR_SCHEMA, WAITS_FOR_TURN, NodeRow, ServerState, Snapshot, StepRow
 
 MARKS = {"done": "✔", "running": "▶", "failed": "✘", "skipped": "-", "waiting": "·"}
 STYLES = {"done": "green", "running": "bold cyan", "failed": "bold red", "skipped": "dim", "waiting": "dim"}
@@ -28,6 +28,7 @@ DOING = {
 }
 """What a node does in each step: the steps that wait are named for what they wait for, which is not there yet."""
 NAME_WIDTH, STATUS_WIDTH, SECONDS_WIDTH = 8, 8, 6
+FLEET_STEP_WIDTH = 2 + max(map(len, FLEET_STEPS))
 STEP_WIDTH = 2 + max(len(words) for words in (*DOING.values(), WAITS_FOR_SCHEMA, WAITS_FOR_TURN))
 """All columns together fit a terminal of 80 columns, with two balancers and names of 8 characters."""
 
@@ -50,7 +51,9 @@ def table(shot: Snapshot, title: str, balancers: tuple[str, ...]) -> Group:
             *(_server_cell(seen.get(balancer)) for balancer in balancers),
             _seconds(row.seconds_out),
         )
-    steps = Columns([_step_text(step) for step in shot.steps], padding=(0, 2))
+    texts = [_step_text(step) for step in shot.steps]
+    # With a width of their own they stay in their places when one of them gets a count.
+    steps = Columns(texts, padding=(0, 2), width=max(FLEET_STEP_WIDTH, *(text.cell_len for text in texts)))
     legend = Text(f"{', '.join(balancers)}: state and open connections; out: time out of rotation", style="dim")
     return Group(Text(title, style="bold"), nodes, legend, steps, _footer(shot))
 
