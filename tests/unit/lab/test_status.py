@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from include.lab import show
 from include.lab.balancers import ServerState
@@ -29,8 +31,15 @@ def test_a_balancer_that_does_not_answer_says_nothing() -> None:
     assert found.sessions == {}
 
 
-@pytest.mark.parametrize(("count", "shown"), [(0, "UP, 0 sessions"), (1, "UP, 1 session"), (2, "UP, 2 sessions")])
-def test_sessions_are_counted_as_people_do(capsys: pytest.CaptureFixture[str], count: int, shown: str) -> None:
-    node = replace(NODE, rotation={"lb1": "UP"}, sessions={"lb1": count})
-    show.table(Status(True, [node], {"lb1": True}, True, [], []))
-    assert f"{shown} " in capsys.readouterr().out
+def test_a_terminal_of_80_columns_shows_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(show, "Console", lambda width=None: screen)
+    states, sessions = {"lb1": "DOWN 1/2", "lb2": "DRAIN"}, {"lb1": 1, "lb2": 12}
+    nodes = [replace(NODE, rotation=states, sessions=sessions)]
+    show.table(Status(True, nodes, dict.fromkeys(states, True), True, ["2024_1_contract01"], ["lb1", "lb2"]))
+    assert isinstance(screen.file, io.StringIO)
+    text = screen.file.getvalue()
+    assert "…" not in text
+    row = next(line for line in text.splitlines() if line.startswith("node1"))
+    for wanted in ("198.18.26.11", "yes", "active", "26.1.0", "28.1.0", "DOWN 1/2 1", "DRAIN 12"):
+        assert wanted in row
