@@ -15,13 +15,13 @@ demo: ## a real rolling upgrade on this machine, under load, watched live
 test: ## everything: check, integration tests, an upgrade end to end on the lab
 	@bash $(STEPS)/test.sh
 
-check: ## lint, types and unit tests; needs nothing but Python 3.11
+check: ## lint, types and unit tests; needs Python 3.11 and its venv module (Debian 12: python3.11-venv)
 	@sh $(STEPS)/check.sh
 
 install: ## Debian packages and the virtual environment, as demo and test need them
 	@sh $(STEPS)/install.sh
 
-venv: ## the virtual environment alone, exactly as locked
+venv: ## the virtual environment alone, exactly as locked, once make install has brought what compiles it
 	@sh $(STEPS)/venv.sh full
 
 lock: venv ## pin anew what requirements.txt asks for
