@@ -18,13 +18,13 @@ test: ## everything: check, integration tests, an upgrade end to end on the lab
 drills: ## every fault of tests/drills/table.py strikes an upgrade on the lab; takes an hour or more
 	@bash $(STEPS)/drills.sh
 
-check: ## lint, types and unit tests; needs nothing but Python 3.11
+check: ## lint, types and unit tests; needs Python 3.11 and its venv module (Debian 12: python3.11-venv)
 	@sh $(STEPS)/check.sh
 
 install: ## Debian packages and the virtual environment, as demo and test need them
 	@sh $(STEPS)/install.sh
 
-venv: ## the virtual environment alone, exactly as locked
+venv: ## the virtual environment alone, exactly as locked, once make install has brought what compiles it
 	@sh $(STEPS)/venv.sh full
 
 lock: venv ## pin anew what requirements.txt asks for

@@ -7,21 +7,12 @@ step works; that is in the package ``rolling_upgrade``.
 from __future__ import annotations
 
 import warnings
-from datetime import timedelta
 from typing import get_args
 
-from airflow.sdk import (
-    DAG,
-    ExceptionRetryPolicy,
-    Param,
-    RetryAction,
-    RetryRule,
-    TaskGroup,
-    task,
-    task_group,
-)
+from airflow.sdk import DAG, Param, TaskGroup, task, task_group
 
-from rolling_upgrade.errors import RefusedError, RollingUpgradeError
+from rolling_upgrade.alerts.deaths import default_args
+from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, fleet_files
@@ -121,12 +112,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         # One run at a time changes a fleet: `plan` sees to it, and names the run that does. Here a second would queue.
         max_active_runs=16,
         params=form(fleet, catalogue),
-        # A step that refuses says why and waits for a person; one whose worker died is tried again by itself.
-        default_args={
-            "retries": 2,
-            "retry_delay": timedelta(seconds=5),
-            "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(RollingUpgradeError, action=RetryAction.FAIL)]),
-        },
+        default_args=default_args(name),
         tags=["rolling-upgrade", fleet.service, name],
     ) as dag:
         plan = PlanOperator(task_id="plan", fleet=name)
@@ -170,7 +156,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
             at = {"fleet": name, "node": node, "map_index_template": "{{ task.node }}"}
             wait = {"fleet": name, "nodes_from": "line_up"}
             (
-                TurnSensor(task_id="turn", last_step="remaining_nodes.soak")
+                TurnSensor(task_id="turn", last_step="remaining_nodes.soak", first="new_node_in.soak")
                 >> TakeOutOperator(task_id="take_out", **at)
                 >> DrainedSensor(task_id="drained", after="remaining_nodes.take_out", **wait)
                 >> StopOperator(task_id="stop", drained="remaining_nodes.drained", **at)

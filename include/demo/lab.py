@@ -22,16 +22,19 @@ class LabFailedError(RuntimeError):
 
 def run(*arguments: str, nodes: int | None = None) -> None:
     """Run ``./lab ARGUMENTS`` with its output shown. Raises LabFailedError."""
-    status = _run([str(COMMAND), *arguments], _environment(nodes))
-    if status != 0:
-        raise LabFailedError(f"./lab {' '.join(arguments)} ended with status {status}")
+    _run(arguments, _environment(nodes), None)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> int:
+def read(*arguments: str) -> str:
+    """Run ``./lab ARGUMENTS`` and return what it prints. Raises LabFailedError."""
+    return _run(arguments, _environment(None), subprocess.PIPE)
+
+
+def _run(arguments: tuple[str, ...], environment: dict[str, str], stdout: int | None) -> str:
     """As subprocess.run, which on Ctrl-C kills at once; a command of the lab is let come to its own end."""
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen([str(COMMAND), *arguments], env=environment, stdout=stdout, text=True)
     try:
-        return process.wait()
+        printed, _ = process.communicate()
     except BaseException:
         # From a terminal Ctrl-C reaches the command as well. Through sudo it is root's and cannot be signalled.
         with contextlib.suppress(PermissionError):
@@ -39,14 +42,14 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
         raise
+    if process.returncode != 0:
+        raise LabFailedError(f"./lab {' '.join(arguments)} ended with status {process.returncode}")
+    return printed or ""
 
 
 def read_json(*arguments: str) -> dict[str, Any]:
     """Run ``./lab ARGUMENTS`` and read the JSON it prints. Raises LabFailedError."""
-    done = subprocess.run([str(COMMAND), *arguments], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise LabFailedError(f"./lab {' '.join(arguments)} ended with status {done.returncode}")
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(read(*arguments)))
 
 
 def state() -> Path:

@@ -17,6 +17,7 @@ FLEET_STEPS = (
 NEW_NODE = (*(f"new_node_out.{step}" for step in OUT), *(f"new_node_in.{step}" for step in IN))
 REMAINING = tuple(f"remaining_nodes.{step}" for step in ("turn", *OUT, *IN))
 TURN = "remaining_nodes.turn"
+WAITS_FOR_TURN, WAITS_FOR_SCHEMA = "waiting for its turn", "waiting for the schema"
 # A task in one of these has begun or is about to.
 BUSY = frozenset({"scheduled", "queued", "running", "deferred", "restarting", "up_for_retry", "up_for_reschedule"})
 BAD = frozenset({"failed", "upstream_failed"})
@@ -72,7 +73,10 @@ class StepRow:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node: its step, how long it has been in it, how long it has been out of rotation (seconds)."""
+    """One node: its step, how long it has been in it, how long it has been out of rotation (seconds).
+
+    ``step`` is the task's name without its group, or one of the two waits between tasks; empty before the first.
+    """
 
     name: str
     step: str
@@ -161,12 +165,12 @@ def _node_row(name: str, order: Order, instances: Sequence[Instance], world: Wor
         state, step = "done", ""
     elif step == OUT[-1] and state == "done":
         # Between the two halves the new node stands stopped while the schema moves.
-        step, state = "out, waiting for the schema", "running"
+        step, state = WAITS_FOR_SCHEMA, "running"
     elif step == "turn" and state == "running":
-        step, state = "waiting for its turn", "waiting"
+        step, state = WAITS_FOR_TURN, "waiting"
     return NodeRow(
         name=name,
-        step=step.replace("_", " "),
+        step=step,
         state=state,
         seconds_in_step=_lasted(current.start, current.end, now) if current else None,
         seconds_out=_lasted(out.start, back.end if back else None, now) if out else None,

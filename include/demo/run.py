@@ -86,9 +86,8 @@ def _demo(chosen: Choices, console: Console) -> int:
                 outcome.run_state = _upgrade(chosen, airflow, outcome, console)
         finally:
             reasons = _conclude(chosen, outcome, console)
-        _tell_login(airflow, console)
         if not chosen.leave_at_end:
-            _stay(console)
+            _stay(airflow, console)
         return FAILURE if reasons else SUCCESS
 
 
@@ -179,7 +178,8 @@ def _airflow(console: Console) -> Iterator[RunningAirflow]:
                 stopping=_undisturbed,
             )
         )
-        _say(console, f"Airflow is ready at {airflow.url} after {time.monotonic() - began:.0f} s")
+        _say(console, f"Airflow is ready after {time.monotonic() - began:.0f} s")
+        _tell_login(airflow, console)
         yield airflow
         _say(console, "Stopping Airflow")
 
@@ -189,7 +189,8 @@ def _load(outcome: Outcome, console: Console) -> Iterator[None]:
     """Clients at work for the time inside; afterwards ``outcome.load`` is what they saw."""
     _say(console, "Starting the load")
     try:
-        lab.run("load", "start")
+        started = lab.read("load", "start").strip()
+        _say(console, f"{started[:1].upper()}{started[1:]}")
         yield
     finally:
         with _undisturbed():
@@ -208,12 +209,13 @@ def _conclude(chosen: Choices, outcome: Outcome, console: Console) -> list[str]:
 
 
 def _tell_login(airflow: RunningAirflow, console: Console) -> None:
-    console.print(f"\nAirflow: {airflow.url}   user {airflow.user}   password {airflow.password}", soft_wrap=True)
+    console.print(f"    Airflow: {airflow.url}   user {airflow.user}   password {airflow.password}", soft_wrap=True)
 
 
-def _stay(console: Console) -> None:
+def _stay(airflow: RunningAirflow, console: Console) -> None:
     """Keep everything up until Ctrl-C, which here is the ordinary end."""
-    console.print("Everything stays up until Ctrl-C.")
+    _say(console, "Everything stays up until Ctrl-C")
+    _tell_login(airflow, console)
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
 

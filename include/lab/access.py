@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from include.lab.commands import run
 from include.lab.privileges import give_to_user
 from include.lab.settings import (
     BALANCERS,
@@ -68,9 +69,15 @@ def _key_pair(path: Path, comment: str) -> str:
     """The public half of a key pair, made if it is not there."""
     public = path.with_name(f"{path.name}.pub")
     if not (path.is_file() and public.is_file()):
-        path.unlink(missing_ok=True)
+        public.unlink(missing_ok=True)  # else an end half-way would leave two halves that do not belong together
         path.parent.mkdir(parents=True, exist_ok=True)
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        shown = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        write_private(path, private.decode())
+        public.write_text(f"{shown.decode()} {comment}\n")
     return " ".join(public.read_text().split()[:2])
 
 

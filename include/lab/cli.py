@@ -238,7 +238,7 @@ def _nothing_left(left: list[str]) -> None:
 def main() -> None:
     """Run the command line; an error of the lab becomes its text and its exit status."""
     try:
-        app()
+        app(prog_name="./lab")
     except LabError as error:
         print(f"lab: {error.text()}", file=sys.stderr)
         sys.exit(error.exit_code)

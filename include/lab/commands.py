@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from include.lab import cgroups
+from include.lab import cgroups, failures
 from include.lab.errors import LabError
 
 
@@ -21,7 +21,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end and return what it printed. Raises LabError when it fails or takes too long."""
     words = [str(word) for word in command]
-    shown = shlex.join(words)[:160]
+    shown = _shown(words)
     try:
         result = subprocess.run(
             words, input=stdin, capture_output=True, text=True, timeout=seconds, env=environment, check=False
@@ -32,6 +32,11 @@ def run(
         said = (result.stderr.strip() or result.stdout.strip())[-1500:]
         raise LabError(f"`{shown}` ended with {result.returncode}: {said}", expected="exit status 0.")
     return result
+
+
+def _shown(words: Sequence[str]) -> str:
+    """The command as an error names it: a script's source would tell nobody anything."""
+    return shlex.join("(script)" if "\n" in word else word for word in words)[:160]
 
 
 def privately(script: str, *arguments: str | Path) -> list[str]:
@@ -59,14 +64,15 @@ def spawn(command: Sequence[str | Path], *, group: str, log: Path) -> None:
 def run_logged(
     command: Sequence[str | Path],
     *,
+    what: str,
     group: str,
     log: Path,
     environment: Mapping[str, str] | None = None,
     seconds: float = 1800.0,
 ) -> None:
-    """Run a long command in a cgroup of the lab, so that ``down`` can end it, with its output in ``log``.
+    """Run a long command that builds ``what``, in a cgroup of the lab, so that ``down`` can end it; output to ``log``.
 
-    Raises LabError with the log's last lines when it fails.
+    Raises LabError that names what could not be built and why, when it fails or takes too long.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -82,12 +88,13 @@ def run_logged(
             ).returncode
         except subprocess.TimeoutExpired:
             cgroups.kill(group)
+            output.write(f"\nended after {seconds:g} s, which is the longest it may take\n".encode())
             status = -1
     if status != 0:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        cause = failures.cause(log.read_text(errors="replace"))
         raise LabError(
-            f"`{shlex.join(str(word) for word in command)[:120]}` ended with {status}. It said last:\n{tail}",
-            expected="exit status 0.",
+            f"{what} could not be built: {cause.why}",
+            expected="a build that comes to its end.",
             safe="what was built before is as it was.",
-            next_step=f"read {log}.",
+            next_step=f"{cause.next_step}. The whole log: {log}",
         )

@@ -40,7 +40,7 @@ FREE_GIB = 5
 
 @dataclass(frozen=True)
 class Lack:
-    """One thing that is missing, and what would help. ``installable``: ``./lab install`` brings it."""
+    """One thing that is missing, and what would help. ``installable``: ``make install`` brings it."""
 
     missing: str
     help: str
@@ -48,7 +48,7 @@ class Lack:
 
 
 def missing_packages(*, tests: bool = False) -> list[str]:
-    """Debian packages that ``./lab install`` would install, with ``tests`` those for the project's tests too."""
+    """Debian packages that ``make install`` would install, with ``tests`` those for the project's tests too."""
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
     programs = PROGRAMS | (TEST_PROGRAMS if tests else {})
     found = {package for program, package in programs.items() if shutil.which(program, path=path) is None}
@@ -159,7 +159,7 @@ def _packages() -> list[Lack]:
     lacking = missing_packages()
     if not lacking:
         return []
-    return [Lack(f"packages: {' '.join(lacking)}", "`./lab install` installs them", installable=True)]
+    return [Lack(f"packages: {' '.join(lacking)}", "`make install` installs them", installable=True)]
 
 
 def examine() -> list[Lack]:

@@ -129,8 +129,9 @@ def fresh(settings: LabSettings, release: str, staged: Sequence[str] = ()) -> No
     """
     faults.settle(settings)  # first: an archive that a fault is in would be built anew
     build(settings, (release, *staged))
-    _wipe(settings)
-    releases.forget_outdated(settings)  # no disk stands on them any more
+    with step("nothing of an earlier lab is left"):
+        _wipe(settings)
+        releases.forget_outdated(settings)  # no disk stands on them any more
     record.write(settings, record.Record(settings.node_count, release, ready=False))
     access.write(settings)
     os.chown(settings.images, GLANCE_UID, GLANCE_UID)
@@ -149,13 +150,16 @@ def fresh(settings: LabSettings, release: str, staged: Sequence[str] = ()) -> No
 
 
 def _wipe(settings: LabSettings) -> None:
+    made = [settings.state / name for name in ("nodes", "database", "balancers", "images", "logs")]
+    if any(path.exists() for path in made):
+        say("removing the disks, database and images of an earlier lab; on a busy disk this takes a minute")
     for group in own_groups(settings):
         cgroups.kill(group)
         cgroups.remove(group)
     network.remove()
     record.remove(settings)
-    for name in ("nodes", "database", "balancers", "images", "logs"):
-        shutil.rmtree(settings.state / name, ignore_errors=True)
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _new_database(settings: LabSettings) -> None:

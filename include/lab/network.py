@@ -32,6 +32,15 @@ def _prefix_length() -> int:
     return ipaddress.ip_network(NETWORK).prefixlen
 
 
+def hardware_address(address: str) -> str:
+    """A link's own address, which follows from its IPv4 address.
+
+    A machine keeps it when it boots again. With a new one it would be out of reach until others, who remember the
+    old one, have given that up: up to a minute.
+    """
+    return ":".join(["02", "00", *(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)])
+
+
 def _links() -> list[str]:
     found = json.loads(run(["ip", "-j", "link", "show"]).stdout or "[]")
     return [entry["ifname"] for entry in found]
@@ -40,7 +49,8 @@ def _links() -> list[str]:
 def ensure_bridge() -> None:
     """The bridge, up, with the host's address."""
     if BRIDGE not in _links():
-        run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+        # Of itself it takes the least address among its ports', which changes as nodes come and go.
+        run(["ip", "link", "add", BRIDGE, "address", hardware_address(HOST_ADDRESS), "type", "bridge"])
     run(["ip", "address", "replace", f"{HOST_ADDRESS}/{_prefix_length()}", "dev", BRIDGE])
     run(["ip", "link", "set", BRIDGE, "up"])
 
@@ -65,7 +75,8 @@ def reconnect(node: Node, leader: int) -> None:
 
 def _plug(node: Node, network_namespace: Path) -> None:
     inside = ["nsenter", f"--net={network_namespace}", "ip"]
-    run(["ip", "link", "add", link(node), "type", "veth", "peer", "name", _INSIDE, "netns", str(network_namespace)])
+    peer = ["peer", "name", _INSIDE, "address", hardware_address(node.address), "netns", str(network_namespace)]
+    run(["ip", "link", "add", link(node), "type", "veth", *peer])
     run(["ip", "link", "set", link(node), "master", BRIDGE, "up"])
     run([*inside, "address", "add", f"{node.address}/{_prefix_length()}", "dev", _INSIDE])
     run([*inside, "link", "set", _INSIDE, "up"])

@@ -118,6 +118,7 @@ def ensure(settings: LabSettings, version: str) -> bool:
     (area.parent / "uv-cache").mkdir(exist_ok=True)
     run_logged(
         privately(_BUILD, "build", root.path(settings), builder, area, version, lock(version), _UV, _certificates()),
+        what=f"release {version}",
         group=root.BUILD_GROUP,
         log=settings.cache / "logs" / f"release-{version}.log",
         environment=_build_environment(),
@@ -133,7 +134,7 @@ def _certificates() -> Path:
             f"{_CERTIFICATES} is missing.",
             expected="the machine's certificates, to fetch packages safely.",
             safe="nothing was built.",
-            next_step="run `./lab install`, or `apt-get install ca-certificates`.",
+            next_step="run `make install`, or `apt-get install ca-certificates`.",
         )
     return _CERTIFICATES
 

@@ -67,6 +67,7 @@ def ensure(settings: LabSettings) -> bool:
     # debootstrap mounts /proc in the new root: in a namespace of its own it cannot leave that behind.
     run_logged(
         privately('exec "$@"', "debootstrap", *command),
+        what="the root file system of the nodes",
         group=BUILD_GROUP,
         log=settings.cache / "logs" / "root.log",
         environment=_environment(),
@@ -106,6 +107,7 @@ def ensure_builder(settings: LabSettings) -> Path:
         directory.mkdir(parents=True)
     run_logged(
         privately(_BUILDER, merged, path(settings), new, work, merged, *BUILD_PACKAGES),
+        what="the compiler for releases",
         group=BUILD_GROUP,
         log=settings.cache / "logs" / "builder.log",
         environment=_environment(),

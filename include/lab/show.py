@@ -13,22 +13,23 @@ def table(status: Status) -> None:
     """Print it; plain text where there is no terminal."""
     console = Console(width=None if Console().is_terminal else 120)
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("node", "address", "machine", "unit", "running", "current", *(b.name for b in BALANCERS)):
-        shown.add_column(title)
+    for title in ("node", "address", "up", "unit", "running", "current", *(b.name for b in BALANCERS)):
+        shown.add_column(title, no_wrap=title != "unit")  # in 80 columns it is the unit that may take two lines
     for node in status.nodes:
         shown.add_row(
             node.name,
             node.address,
-            "up" if node.running else "off",
+            "yes" if node.running else "no",
             node.unit,
             " ".join(node.releases) or "-",
             node.current or "-",
             *(
-                f"{node.rotation[b.name]}, {node.sessions[b.name]} sessions" if b.name in node.rotation else "-"
+                f"{node.rotation[b.name]} {node.sessions[b.name]}" if b.name in node.rotation else "-"
                 for b in BALANCERS
             ),
         )
     console.print(shown)
+    console.print(f"{', '.join(b.name for b in BALANCERS)}: state and open sessions", style="dim")
     for name, answers in status.balancers.items():
         console.print(f"balancer {name}: {'answers' if answers else 'does not answer'}")
     heads = ", ".join(status.database_heads) or "no schema"

@@ -20,6 +20,7 @@ from rolling_upgrade.fleet import catalogue
 from rolling_upgrade.fleet.inventory import load_named
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.claims import release, this_run
 from rolling_upgrade.operators.database_phase import ContractOperator, ExpandOperator, MigrateOperator
 from rolling_upgrade.operators.rotation import ReturnToRotationOperator, TakeOutOperator
 from rolling_upgrade.operators.service import StartOperator, StopOperator, SwitchReleaseOperator
@@ -42,6 +43,8 @@ class Run:
         self._records = {"plan": make_plan(request, observed, fleet, releases).to_dict(), **records}
 
     map_index = -1
+    dag_id = "glance_rolling_upgrade_lab"
+    run_id = "guards"
 
     def xcom_pull(self, task_ids: str, **_: Any) -> Any:
         return self._records.get(task_ids)
@@ -63,11 +66,13 @@ def of(node: str) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _reach_the_lab(fleet_up: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _reach_the_lab(fleet_up: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(lab.state() / "fleets"))
     connections = json.loads((settings.from_environment().access / "connections.json").read_text())
     for name, fields in connections.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+    yield
+    release(load_named("lab"), this_run(Run()))
 
 
 def test_a_node_in_rotation_is_not_stopped() -> None:

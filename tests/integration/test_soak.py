@@ -17,6 +17,7 @@ from tests.integration.parts.fleets import NAME, NEW
 from tests.integration.parts.haproxy import HAProxy
 from tests.integration.parts.services import service
 from tests.integration.parts.site import Site
+from tests.integration.parts.tasks import Task
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,9 @@ def soaking(site: Site, earlier: Record, *, allowed: int = 0, seconds: int = 30)
 
 
 def soak() -> SoakTrigger:
-    return SoakTrigger(fleet=NAME, nodes_from="plan")
+    trigger = SoakTrigger(fleet=NAME, nodes_from="plan")
+    trigger.task_instance = Task()
+    return trigger
 
 
 def fail_users(lb: HAProxy, times: int) -> None:

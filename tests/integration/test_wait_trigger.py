@@ -226,7 +226,7 @@ def test_a_turn_comes_when_every_node_before_has_finished(monkeypatch: pytest.Mo
     monkeypatch.setattr(TurnTrigger, "poll_seconds", 0.01)
     answers: list[dict[str, str | None]] = [
         {},
-        {"soak_0": "running"},
+        {"new_soak": "success", "soak_0": "running"},
         {"soak_0": "success"},
         {"soak_0": "success", "soak_1": "failed"},
         {"soak_0": "success", "soak_1": "skipped"},
@@ -234,24 +234,17 @@ def test_a_turn_comes_when_every_node_before_has_finished(monkeypatch: pytest.Mo
         {"soak_1": "success", "soak_2": "success"},
         {"soak_0": "success", "soak_1": "success", "soak_2": "failed"},
     ]
+    answers[2:] = [{"new_soak": "success", **answer} for answer in answers[2:]]
+    answers.insert(-1, {**answers[-1], "new_soak": "deferred"})
     asked = states(monkeypatch, *answers).asked
 
-    (event,) = events_of(TurnTrigger("soak"), Task(map_index=2, task_id="turn"))
+    (event,) = events_of(TurnTrigger("soak", "new_soak"), Task(map_index=2, task_id="turn"))
 
     assert isinstance(event, TaskSuccessEvent)
-    assert asked == [["soak"]] * len(answers), "no turn came before the last answer"
+    assert asked == [["new_soak", "soak"]] * 9, "no turn came before the last answer"
 
 
-def test_the_first_node_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = states(monkeypatch, {}).asked
-
-    (event,) = events_of(TurnTrigger("soak"), Task(map_index=0, task_id="turn"))
-
-    assert isinstance(event, TaskSuccessEvent)
-    assert asked == []
-
-
-@pytest.mark.parametrize("make", [lambda: TurnTrigger("soak"), lambda: WaitTrigger(NAME, "plan")])
+@pytest.mark.parametrize("make", [lambda: TurnTrigger("soak", "new_soak"), lambda: WaitTrigger(NAME, "plan")])
 def test_a_trigger_is_made_again_from_what_it_serialized(make: Callable[[], TurnTrigger | WaitTrigger]) -> None:
     trigger = make()
     path, kwargs = trigger.serialize()

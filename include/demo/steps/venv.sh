@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the virtual environment exactly as locked and prints nothing when it already is.
 #
-#   venv.sh full    .venv from requirements.lock
+#   venv.sh full    .venv from requirements.lock; refuses where the MySQL client in it cannot be compiled
 #   venv.sh check   prints the folder of an environment that can lint and test: .venv where it is complete or can be
 #                   (a compiler and MySQL headers are there), else build/venv-check without the MySQL client
 #
@@ -65,13 +65,32 @@ ensure() { # FOLDER LOCK
     exec 9>&-
 }
 
+# By trying: a compiler, its C library's headers, Python's and MySQL's are in a package of their own each.
 can_compile_mysql_client() {
-    command -v gcc >/dev/null && command -v pkg-config >/dev/null &&
-        { pkg-config --exists libmariadb || pkg-config --exists mysqlclient || pkg-config --exists mariadb; }
+    python="$(find_python 2>/dev/null)" && command -v gcc >/dev/null && command -v pkg-config >/dev/null || return 1
+    headers="$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')"
+    for client in mysqlclient mariadb libmariadb perconaserverclient; do
+        pkg-config --exists "$client" || continue
+        # shellcheck disable=SC2046  # pkg-config prints a list of words
+        printf '#include <Python.h>\n#include <mysql.h>\n' |
+            gcc -fsyntax-only -I"$headers" $(pkg-config --cflags "$client") -x c - 2>/dev/null
+        return
+    done
+    return 1
+}
+
+refuse_without_compiler() {
+    can_compile_mysql_client && return
+    find_python >/dev/null
+    echo "The MySQL client cannot be compiled here, which .venv needs: expected are gcc, pkg-config, and the headers of" >&2
+    echo "Python 3.11 and of MySQL or MariaDB. Nothing was changed." >&2
+    echo "Next: \`make install\` installs these and makes .venv, on Debian 12. \`make check\` does without." >&2
+    exit 3
 }
 
 case "${1:-full}" in
 full)
+    is_current .venv requirements.lock || refuse_without_compiler
     ensure .venv requirements.lock
     ;;
 check)

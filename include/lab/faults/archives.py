@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from include.lab import releases
@@ -24,6 +25,11 @@ def _kept(file: Path) -> Path:
 def beside(archive: Path) -> Path:
     """A name in the same directory for what is to take the archive's place."""
     return archive.with_name(f".{archive.name}.fault")
+
+
+def workshop(archive: Path) -> Path:
+    """A directory where that is made, of a fixed name, so that it is found after a crash."""
+    return archive.with_name(f".{archive.name}.fault-made")
 
 
 def is_replaced(settings: LabSettings, version: str) -> bool:
@@ -61,3 +67,4 @@ def restore(settings: LabSettings, version: str) -> None:
             _kept(file).replace(file)
             _kept(file).unlink(missing_ok=True)  # a rename between two names of one file leaves both
         beside(file).unlink(missing_ok=True)
+    shutil.rmtree(workshop(releases.archive(settings, version)), ignore_errors=True)

@@ -12,7 +12,6 @@ import io
 import shutil
 import tarfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from include.lab import nodes, releases
 from include.lab.commands import run
@@ -77,20 +76,21 @@ def _inject(settings: LabSettings, injection: Injection) -> None:
 
 def _break(archive: Path, broken: Path, version: str) -> None:
     """Write the archive once more, with the entry point put aside; what comes last in an archive counts."""
-    with TemporaryDirectory(dir=archive.parent, prefix=".fault-") as folder:
-        plain = Path(folder) / "release.tar"
-        run(["sh", "-euc", 'gzip -dc "$1" > "$2"', "unpack", archive, plain], seconds=300)
-        with tarfile.open(plain) as tar:
-            member = tar.getmember(f"{version}/{PROGRAM}")
-            content = tar.extractfile(member)
-            own = content.read() if content else b""
-        with tarfile.open(plain, "a") as tar:
-            for name, text in ((KEPT, own), (PROGRAM, BROKEN.encode())):
-                entry = tarfile.TarInfo(f"{version}/{name}")
-                entry.size, entry.mode, entry.mtime = len(text), member.mode, member.mtime
-                tar.addfile(entry, io.BytesIO(text))
-        run(["sh", "-euc", 'gzip -1 -nc "$1" > "$2"', "pack", plain, f"{plain}.gz"], seconds=300)
-        shutil.move(f"{plain}.gz", broken)
+    folder = archives.workshop(archive)
+    folder.mkdir()
+    plain = folder / "release.tar"
+    run(["sh", "-euc", 'gzip -dc "$1" > "$2"', "unpack", archive, plain], seconds=300)
+    with tarfile.open(plain) as tar:
+        member = tar.getmember(f"{version}/{PROGRAM}")
+        content = tar.extractfile(member)
+        own = content.read() if content else b""
+    with tarfile.open(plain, "a") as tar:
+        for name, text in ((KEPT, own), (PROGRAM, BROKEN.encode())):
+            entry = tarfile.TarInfo(f"{version}/{name}")
+            entry.size, entry.mode, entry.mtime = len(text), member.mode, member.mtime
+            tar.addfile(entry, io.BytesIO(text))
+    run(["sh", "-euc", 'gzip -1 -nc "$1" > "$2"', "pack", plain, broken], seconds=300)
+    shutil.rmtree(folder)
 
 
 def _lift(settings: LabSettings, injection: Injection) -> None:

@@ -21,6 +21,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[3]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 """A name that is safe in a shell, in a DAG id and in HAProxy's command language."""
 AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]+$")]
+MailAddress = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$", max_length=254)]
 
 
 class _Model(BaseModel):
@@ -114,6 +115,25 @@ class Defaults(_Model):
     """Servers that stay UP on every balancer while a node is out; None means all but one, at least 1."""
 
 
+class SmtpAlert(_Model):
+    """Alerts go out as mail, over an Airflow connection of type smtp."""
+
+    kind: Literal["smtp"]
+    connection: Name
+    to: tuple[MailAddress, ...] = Field(min_length=1)
+    from_address: MailAddress
+
+
+class WebhookAlert(_Model):
+    """Alerts are POSTed as JSON to the URL of an Airflow connection of type http."""
+
+    kind: Literal["webhook"]
+    connection: Name
+
+
+AlertChannel = Annotated[SmtpAlert | WebhookAlert, Field(discriminator="kind")]
+
+
 class Fleet(_Model):
     """One installation. Raises RefusedError when the file does not describe one."""
 
@@ -128,6 +148,8 @@ class Fleet(_Model):
     stop: Stop = Stop()
     health: Health = Health()
     defaults: Defaults = Defaults()
+    alerts: tuple[AlertChannel, ...] = ()
+    """Who is told, besides the log, when a task fails or the rollout holds for a person."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -8,8 +8,10 @@ from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.errors import RollingUpgradeError
 from rolling_upgrade.fleet.inventory import Fleet, Node
+from rolling_upgrade.hooks.answers import why_wrong
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.claims import other_holder
+from rolling_upgrade.services.registry import profile_of
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +19,15 @@ log = logging.getLogger(__name__)
 def put_back(fleet: Fleet, node: Node, me: Holder) -> str:
     """Set the node ready on every balancer that can be told; returns what was done, for the message.
 
-    Requests reach it there only while its checks pass. A fleet that another run holds is left alone: that run may have
-    stopped the node. Never raises.
+    A node that does not answer is left out: it may have been stopped, by a step whose own answer was lost. A fleet that
+    another run holds is left alone. Never raises.
     """
     if holder := _other(fleet, me):
         return f"left as it is: fleet {fleet.name} is held by {holder}"
+    profile = profile_of(fleet.service)
+    silent = [why for probe in profile.probes[:1] if (why := why_wrong(node, profile.port, probe))]
+    if silent:
+        return f"left out of rotation, since it serves nobody: {silent[0]}"
     back, not_back = [], []
     for balancer in fleet.balancers:
         try:

@@ -53,9 +53,13 @@ class ServiceUnit:
         """SIGKILL to every process of the unit's cgroup."""
         self._node.must_run(["systemctl", "kill", "--signal=SIGKILL", self._unit], sudo="root")
 
-    def start(self) -> None:
-        """Let it go and start it; its count of restarts begins at 0."""
-        self.let_go()
-        # Refused for a unit that systemd has not loaded; the start that follows tells of all that matters.
+    def forget_restarts(self) -> None:
+        """Let systemd's count of restarts begin at 0, and a failed unit be no longer failed."""
+        # Refused for a unit that systemd has not loaded; what comes after tells of all that matters.
         self._node.run(["systemctl", "reset-failed", self._unit], sudo="root")
+
+    def start(self) -> None:
+        """Let it go and start it."""
+        self.let_go()
+        self.forget_restarts()
         self._node.must_run(["systemctl", "start", self._unit], sudo="root")

@@ -59,7 +59,7 @@ class StopOperator(NodeOperator):
         return record("stopped: no process, no listener, no connection", changed=True)
 
     def settle(self, fleet: Fleet, node: Node, me: Holder) -> str:
-        return "" if self._begun else f"{node.name} was not stopped by this step and was {put_back(fleet, node, me)}"
+        return "" if self._begun else f"{node.name} was {put_back(fleet, node, me)}"
 
     def _chosen_cut(self, context: Any) -> bool:
         ti = context["ti"]
@@ -67,9 +67,12 @@ class StopOperator(NodeOperator):
         return bool(drained and drained.get("cut"))
 
     def _begin(self, step: NodeStep, unit: ServiceUnit) -> None:
+        # Before it is told: an answer that is lost on its way may be that of a stop that has begun.
+        self._begun = True
         try:
             unit.begin_stop()
         except VerifyError as error:
+            self._begun = False
             unit.let_go()
             raise PrecheckError(
                 error.found,
@@ -77,7 +80,6 @@ class StopOperator(NodeOperator):
                 safe="the service was not stopped; no request was cut.",
                 next_step="mend what systemd names on the node, then clear take_out of this node with what follows it.",
             ) from error
-        self._begun = True
 
     def _see_it_end(self, step: NodeStep, unit: ServiceUnit) -> None:
         self._begun = True
@@ -133,16 +135,19 @@ class SwitchReleaseOperator(NodeOperator):
         if view.current == step.release:
             return record(f"is switched to {step.release} already", changed=False)
         reasons = why_not_stopped(view)
+        missing = ["stop"] if reasons else []
         if step.release not in view.complete_releases:
             reasons.append(f"{step.release} is not staged")
+            missing.append("stage_release")
         elif view.archives.get(step.release) not in (None, "", expected_sum(step)):
             reasons.append(f"{step.release} was staged from another archive than the one to be rolled out")
+            missing.append("stage_release")
         if reasons:
             raise PrecheckError(
                 f"{step.node.name} cannot be switched: " + "; ".join(reasons) + ".",
                 expected="a stopped service and a complete tree of the new release.",
                 safe="the symlink was not changed.",
-                next_step="clear the step that is missing (stage_release or stop) with this one.",
+                next_step=f"clear {' and '.join(missing)} of this node, alone; when done, clear this task.",
             )
         step.ssh.script(SWITCH, step.profile.current, f"releases/{step.release}")
         now = step.ssh.observe(step.profile).current
@@ -177,9 +182,12 @@ class StartOperator(NodeOperator):
                     next_step="clear switch_release of this node.",
                 )
         _let_check(step)
+        unit = ServiceUnit(step.ssh, step.profile)
         if proven:
+            # systemd may have brought it up after many a crash whose cause is mended now.
+            unit.forget_restarts()
             return record(f"runs {step.release} already; the balancers check it anew", changed=False)
-        ServiceUnit(step.ssh, step.profile).start()
+        unit.start()
         return record(f"started on {step.release}", changed=True)
 
 

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, now
+from rolling_upgrade.fleet.inventory import load_named
 from rolling_upgrade.sensors.waits import NodeSensor
 
 WAIT_ON, CUT, PUT_BACK = "wait on", "cut", "put back"
@@ -32,9 +33,13 @@ class DrainedSensor(NodeSensor):
     def _ask(self, context: Any, message: str) -> NoReturn:
         from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
-        node = self._node(context)
+        from rolling_upgrade import alerts
+
+        ti, node = context["ti"], self._node(context)
+        fleet = load_named(self.fleet)
+        alerts.send(fleet, alerts.about(fleet.name, ti, alerts.What.HOLDS, message, node=node))
         upsert_hitl_detail(
-            ti_id=context["ti"].id,
+            ti_id=ti.id,
             options=[WAIT_ON, CUT, PUT_BACK],
             subject=f"{node} is not drained in time: wait on, cut, or put back?",
             body=f"Seen at {now()}; the newest state is in this task's log.\n\n{message}\n\n"
@@ -45,7 +50,6 @@ class DrainedSensor(NodeSensor):
         self._wait_again(asked=True)
 
     def _answered(self, context: Any, event: dict[str, Any]) -> Record:
-        from rolling_upgrade.fleet.inventory import load_named
         from rolling_upgrade.hooks.claims import this_run
         from rolling_upgrade.hooks.cut import cut
         from rolling_upgrade.hooks.put_back import put_back
@@ -53,7 +57,7 @@ class DrainedSensor(NodeSensor):
         answer = str(event["chosen_options"][0])
         user = event.get("responded_by_user") or {}
         by = str(user.get("name") or user.get("id") or "somebody unknown")
-        fleet = load_named(self.wait["fleet"] or "")
+        fleet = load_named(self.fleet)
         node = fleet.node(self._node(context))
         self.log.info("%s chose %r for %s", by, answer, node.name)
         ti = context["ti"]
@@ -71,7 +75,7 @@ class DrainedSensor(NodeSensor):
             safe="nothing was cut.",
             next_step="wait for the transfers to end, then clear take_out of this node with what follows it.",
         )
-        error.settled = f"{node.name} still runs and was {put_back(fleet, node, me)}"
+        error.settled = f"{node.name} was {put_back(fleet, node, me)}"
         raise error
 
     def _wait_again(self, *, asked: bool) -> NoReturn:
@@ -86,5 +90,5 @@ class DrainedSensor(NodeSensor):
 
     def _node(self, context: Any) -> str:
         ti = context["ti"]
-        names = ti.xcom_pull(task_ids=self.wait["nodes_from"], map_indexes=-1)
+        names = ti.xcom_pull(task_ids=self.nodes_from, map_indexes=-1)
         return str(names[max(ti.map_index, 0)])

@@ -37,17 +37,19 @@ class NodeSensor(TriggererSensor):
     """
 
     def __init__(self, *, fleet: str, nodes_from: str, after: str | None = None, **kwargs: Any) -> None:
+        self.fleet = fleet
+        self.nodes_from = nodes_from
         self.wait = {"fleet": fleet, "nodes_from": nodes_from, "after": after}
         super().__init__(trigger_kwargs=self.wait, **kwargs)
 
 
 class TurnSensor(TriggererSensor):
-    """Holds a node until every node before it has finished ``last_step``."""
+    """Holds a node until the new node has finished ``first``, and every node before it in the group ``last_step``."""
 
     trigger = "rolling_upgrade.triggers.turn.TurnTrigger"
 
-    def __init__(self, *, last_step: str, **kwargs: Any) -> None:
-        super().__init__(trigger_kwargs={"last_step": last_step}, **kwargs)
+    def __init__(self, *, last_step: str, first: str, **kwargs: Any) -> None:
+        super().__init__(trigger_kwargs={"last_step": last_step, "first": first}, **kwargs)
 
 
 class MigrationCompleteSensor(NodeSensor):

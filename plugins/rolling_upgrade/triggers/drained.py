@@ -76,7 +76,7 @@ class DrainedTrigger(WaitTrigger):
 
     def settle(self, wait: Wait, error: Exception) -> str:
         """Put the node back on every balancer that can be told: its service was not stopped."""
-        return f"{wait.node.name} still runs and was {put_back(wait.fleet, wait.node, this_run(self.task_instance))}"
+        return f"{wait.node.name} was {put_back(wait.fleet, wait.node, this_run(self.task_instance))}"
 
     def _time_is_over(self, wait: Wait) -> bool:
         return not self.asked and wait.elapsed > wait.plan.drain_timeout_seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from typing import Any
 
 from rolling_upgrade.decisions.proof import NodeView, why_not_proven
@@ -10,15 +9,14 @@ from rolling_upgrade.decisions.restarts import crash_loops, why_not_steady
 from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.hooks.answers import why_wrong
 from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.services.image_probe import why_image_fails
-from rolling_upgrade.services.profile import HttpProbe
 from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
 
 HEALTHY_SECONDS = 180.0
 """How long a node may take from start to its first correct answers."""
-PROBE_SECONDS = 10.0
 
 
 class HealthyTrigger(WaitTrigger):
@@ -48,7 +46,9 @@ class HealthyTrigger(WaitTrigger):
     def why_not_healthy(self, wait: Wait) -> list[str]:
         """Reasons for which the node must not get requests yet; empty when it may."""
         # The cheap questions first: a node that does not answer over HTTP yet is asked only whether it crashes.
-        reasons = [reason for probe in wait.profile.probes if (reason := why_wrong(wait, probe))]
+        reasons = [
+            reason for probe in wait.profile.probes if (reason := why_wrong(wait.node, wait.profile.port, probe))
+        ]
         reasons += [] if reasons else _about_balancers(wait)
         node: NodeView = NodeHook.from_connection(wait.node).observe(wait.profile)
         if crash_loops(node.active_state, node.restarts):
@@ -81,21 +81,3 @@ def _about_balancers(wait: Wait) -> list[str]:
         for view in Balancers.from_connections(wait.fleet).views_of(wait.node.server_name)
         if not view.check_passed or view.rotation in (Rotation.MAINTENANCE, Rotation.DOWN)
     ]
-
-
-def why_wrong(wait: Wait, probe: HttpProbe) -> str | None:
-    """Why the node's answer to this probe is not correct, or None."""
-    connection = http.client.HTTPConnection(wait.node.address, wait.profile.port, timeout=PROBE_SECONDS)
-    try:
-        connection.request("GET", probe.path, headers={"Connection": "close"})
-        response = connection.getresponse()
-        body = response.read(65_536).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        return f"{probe.path} gives no answer ({error or type(error).__name__})"
-    finally:
-        connection.close()
-    if response.status not in probe.statuses:
-        return f"{probe.path} answers {response.status}"
-    if response.status == http.client.OK and probe.contains not in body:
-        return f"{probe.path} answers without {probe.contains!r}"
-    return None

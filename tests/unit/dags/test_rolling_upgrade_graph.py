@@ -105,3 +105,16 @@ def test_the_form_offers_what_the_inventory_has(dag: Any) -> None:
     assert params.get_param("on_drain_timeout").schema["examples"] == ["hold", "ask", "cut"]
     assert params["on_drain_timeout"] == "hold"
     assert params.get_param("target_release").schema["examples"] == ["26.1.0", "28.1.0", "30.1.0"]
+
+
+def test_every_failure_alerts_and_only_the_death_of_a_worker_is_tried_again(dag: Any) -> None:
+    from rolling_upgrade.alerts.deaths import DEATHS, NoErrorIsRetried
+    from rolling_upgrade.alerts.notifier import FleetNotifier
+
+    for task_id in dag.task_ids:
+        task = dag.get_task(task_id)
+        (callback,) = task.on_failure_callback
+        assert isinstance(callback, FleetNotifier), task_id
+        assert callback.fleet == "lab"
+        assert isinstance(task.retry_policy, NoErrorIsRetried), task_id
+        assert task.retries == (0 if task.start_from_trigger else DEATHS), task_id

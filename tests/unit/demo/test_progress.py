@@ -55,7 +55,7 @@ def test_the_new_node_waits_for_the_schema_between_its_halves() -> None:
         task("expand", "running", 22),
         task("new_node_in.start", None),
     )
-    assert (shot.nodes[0].step, shot.nodes[0].state) == ("out, waiting for the schema", "running")
+    assert (shot.nodes[0].step, shot.nodes[0].state) == ("waiting for the schema", "running")
 
 
 def test_time_out_of_rotation_ends_with_the_return() -> None:

@@ -6,6 +6,7 @@ import json
 import stat
 from pathlib import Path
 
+import paramiko
 import pytest
 import yaml
 
@@ -65,6 +66,44 @@ def test_writing_again_changes_no_key_and_no_password(settings: LabSettings) -> 
     before = (settings.access / "connections.json").read_text(), access.client_key(settings)
     access.write(settings)
     assert ((settings.access / "connections.json").read_text(), access.client_key(settings)) == before
+
+
+def test_both_halves_of_a_key_belong_together(settings: LabSettings) -> None:
+    node = settings.nodes[0]
+    for path, public in (
+        (access.client_key_file(settings), access.client_key(settings)),
+        (access.host_key_file(settings, node), access.host_key(settings, node)),
+    ):
+        read = paramiko.Ed25519Key.from_private_key_file(str(path))
+        assert public == f"{read.get_name()} {read.get_base64()}"
+
+
+@pytest.mark.parametrize("lost", ["id_ed25519", "id_ed25519.pub"])
+def test_a_key_with_a_lost_half_is_made_anew(settings: LabSettings, lost: str) -> None:
+    before = access.client_key(settings)
+    (settings.access / lost).unlink()
+    after = access.client_key(settings)
+    assert after != before
+    read = paramiko.Ed25519Key.from_private_key_file(str(access.client_key_file(settings)))
+    assert after.endswith(read.get_base64())
+
+
+def test_an_end_between_the_halves_leaves_no_wrong_pair(settings: LabSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    access.client_key(settings)
+    access.client_key_file(settings).unlink()
+
+    def write_and_end(path: Path, text: str) -> None:
+        access_write(path, text)
+        raise KeyboardInterrupt
+
+    access_write = access.write_private
+    monkeypatch.setattr(access, "write_private", write_and_end)
+    with pytest.raises(KeyboardInterrupt):
+        access.client_key(settings)
+    monkeypatch.setattr(access, "write_private", access_write)
+    public = access.client_key(settings)
+    read = paramiko.Ed25519Key.from_private_key_file(str(access.client_key_file(settings)))
+    assert public.endswith(read.get_base64())
 
 
 def test_a_password_does_not_show_itself(settings: LabSettings) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from include.lab import cgroups, commands, doctor, groups, lifecycle, lock, privileges, record, releases, root
+from include.lab import cgroups, commands, doctor, groups, lifecycle, lock, network, privileges, record, releases, root
 from include.lab.errors import BUSY, LabError
 from include.lab.settings import PROJECT_ROOT, from_environment
 from include.lab.waiting import until
@@ -245,3 +245,8 @@ def test_the_provisioning_script_is_plain_shell() -> None:
     script = Path(commands.__file__).with_name("provision.sh")
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
     assert "64062" in script.read_text()
+
+
+def test_a_link_has_one_address_of_its_own_for_ever() -> None:
+    found = [network.hardware_address(address) for address in ("198.18.26.1", "198.18.26.11", "198.18.26.12")]
+    assert found == ["02:00:c6:12:1a:01", "02:00:c6:12:1a:0b", "02:00:c6:12:1a:0c"]

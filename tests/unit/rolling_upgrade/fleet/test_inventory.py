@@ -28,6 +28,16 @@ def test_the_shipped_fleet_is_read() -> None:
     assert fleet.node("node2").server_name == "node2"
 
 
+def test_who_is_told_is_read_from_the_file_and_nobody_by_default(tmp_path: Path) -> None:
+    mail = {"kind": "smtp", "connection": "ops_smtp", "to": ["ops@example.org"], "from_address": "air+flow@example.org"}
+    fleet = inventory.load(written(tmp_path, alerts=[mail, {"kind": "webhook", "connection": "ops_webhook"}]))
+    assert fleet.alerts == (
+        inventory.SmtpAlert.model_validate(mail),
+        inventory.WebhookAlert(kind="webhook", connection="ops_webhook"),
+    )
+    assert inventory.load(LAB).alerts == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -40,6 +50,19 @@ def test_the_shipped_fleet_is_read() -> None:
         ({"password": "secret"}, "password"),
         ({"backup": {"directory": "relative"}}, "relative"),
         ({"defaults": {"min_in_rotation": 0}}, "min_in_rotation"),
+        ({"alerts": [{"kind": "pager", "connection": "ops"}]}, "pager"),
+        ({"alerts": [{"kind": "webhook"}]}, "connection"),
+        ({"alerts": [{"kind": "webhook", "connection": "ops", "password": "secret"}]}, "password"),
+        ({"alerts": [{"kind": "smtp", "connection": "ops", "to": [], "from_address": "a@b.org"}]}, "alerts.0.smtp.to"),
+        ({"alerts": [{"kind": "smtp", "connection": "ops", "to": ["a@b.org"]}]}, "from_address"),
+        (
+            {
+                "alerts": [
+                    {"kind": "smtp", "connection": "ops", "to": ["a@b.org\nBcc: c@d.org"], "from_address": "a@b.org"}
+                ]
+            },
+            "alerts.0.smtp.to.0",
+        ),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_what_is_wrong(tmp_path: Path, changes: dict[str, Any], word: str) -> None:

@@ -1,0 +1,72 @@
+"""Whatever goes wrong, in whatever order: what must never happen does not, and the upgrade can be brought to its end.
+
+``SIMULATION_EXAMPLES=5000 pytest …`` looks at that many upgrades that nobody has looked at before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from tests.unit.rolling_upgrade.simulation.beneath import Beneath, simulated
+from tests.unit.rolling_upgrade.simulation.person import until_quiet
+from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
+from tests.unit.rolling_upgrade.simulation.strategies import few_nodes, scenarios
+
+EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "0"))
+"""More examples than usual, of another choice each time; 0 is the usual number, always the same ones."""
+
+
+@pytest.fixture(scope="module")
+def beneath() -> Iterator[Beneath]:
+    with simulated() as under:
+        yield under
+
+
+def checked(count: int) -> Any:
+    return settings(
+        max_examples=EXAMPLES or count,
+        derandomize=not EXAMPLES,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def ends_well(beneath: Beneath, scenario: Scenario) -> None:
+    played = play(beneath, scenario)
+    try:
+        played.raise_if_broken()
+        rest_of(played)
+    except AssertionError:
+        note(played.told())
+        raise
+
+
+@pytest.mark.timeout(300)
+@checked(200)
+@given(scenario=scenarios(few_nodes))
+def test_nothing_that_must_never_happen_happens_and_the_upgrade_ends_well(beneath: Beneath, scenario: Scenario) -> None:
+    ends_well(beneath, scenario)
+
+
+@pytest.mark.timeout(300)
+@checked(2)
+@given(scenario=scenarios(st.integers(20, 50), most_incidents=6))
+def test_large_fleets_end_well_too(beneath: Beneath, scenario: Scenario) -> None:
+    ends_well(beneath, scenario)
+
+
+def test_a_node_that_is_alone_is_never_taken_out(beneath: Beneath) -> None:
+    played = play(beneath, Scenario(nodes=1, goes_on=0))
+    until_quiet(played.simulation)
+
+    (run,) = played.simulation.runs
+    assert run.state == "failed"
+    assert "must stay" in run.instances["new_node_out.take_out", -1].failure
+    assert {machine.runs for machine in played.simulation.world.machines.values()} == {"26.1.0"}
