@@ -190,7 +190,9 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         no_old_services = NoOldServicesSensor(
             task_id="no_old_services", fleet=name, nodes_from="plan", trigger_rule="none_failed"
         )
-        approve_contract = ApproveContractOperator(task_id="approve_contract", fleet=fleet)
+        approve_contract = ApproveContractOperator(
+            task_id="approve_contract", fleet=name, hours=fleet.defaults.approval_hours
+        )
         contract = ContractOperator(task_id="contract", fleet=name, node=NEW_NODE)
         contract_complete = PhaseCompleteSensor(
             task_id="contract_complete", fleet=name, nodes_from="plan", after="contract", phase="contract"

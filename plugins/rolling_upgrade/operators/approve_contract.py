@@ -9,7 +9,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from rolling_upgrade import alerts
 from rolling_upgrade.evidence.record import Record, now, read, record
-from rolling_upgrade.fleet.inventory import Fleet, load_named
+from rolling_upgrade.fleet.inventory import load_named
 from rolling_upgrade.operators.step import plan_of
 
 BACKUP_TASK, PROOF_TASK = "backup_database", "no_old_services"
@@ -19,17 +19,18 @@ class ApproveContractOperator(ApprovalOperator):
     """Asks whether to contract, and shows the proof and the backup. No answer in time counts as Reject.
 
     Rejected, the run ends without contract, and a later run may contract. A run that was told ``contract: now`` asks
-    nobody.
+    nobody. It waits ``hours`` for an answer.
     """
 
-    def __init__(self, *, fleet: Fleet, **kwargs: Any) -> None:
+    def __init__(self, *, fleet: str, hours: int, **kwargs: Any) -> None:
         super().__init__(
-            subject=f"Contract the database of fleet {fleet.name}?",
-            response_timeout=timedelta(hours=fleet.defaults.approval_hours),
+            subject=f"Contract the database of fleet {fleet}?",
+            response_timeout=timedelta(hours=hours),
             defaults=self.REJECT,
             **kwargs,
         )
-        self.fleet = fleet.name
+        self.fleet = fleet
+        self.hours = hours
 
     def execute(self, context: Any) -> Any:
         plan = plan_of(context)
