@@ -15,8 +15,9 @@ from rolling_upgrade.alerts.deaths import default_args
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
-from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, fleet_files
+from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, WhenToContract, fleet_files
 from rolling_upgrade.fleet.inventory import load as load_fleet
+from rolling_upgrade.operators.approve_contract import ApproveContractOperator
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
 from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
 from rolling_upgrade.operators.database_phase import ContractOperator, ExpandOperator, MigrateOperator
@@ -30,6 +31,7 @@ from rolling_upgrade.sensors.waits import (
     HealthySensor,
     MigrationCompleteSensor,
     NoOldServicesSensor,
+    PhaseCompleteSensor,
     SoakSensor,
     TurnSensor,
 )
@@ -91,6 +93,18 @@ def form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
             title="Soak (seconds)",
             description="How long a node is watched after its return before the next one begins.",
         ),
+        "contract": Param(
+            fleet.defaults.contract,
+            type=field("string"),
+            title="Contract",
+            examples=list(get_args(WhenToContract)),
+            values_display={
+                "ask": "ask: once a person has approved it in Airflow",
+                "now": "now: as soon as it is proven that no old service is left",
+                "later": "later: not in this run",
+            },
+            description="After contract the old release cannot come back without restoring the database.",
+        ),
         "dry_run": Param(
             False,
             type=field("boolean"),
@@ -138,6 +152,9 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
             )
 
         expand = ExpandOperator(task_id="expand", fleet=name, node=NEW_NODE)
+        expand_complete = PhaseCompleteSensor(
+            task_id="expand_complete", fleet=name, nodes_from="plan", after="expand", phase="expand"
+        )
         migrate = MigrateOperator(task_id="migrate", fleet=name, node=NEW_NODE)
         migration_complete = MigrationCompleteSensor(task_id="migration_complete", fleet=name, nodes_from="plan")
 
@@ -173,13 +190,20 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         no_old_services = NoOldServicesSensor(
             task_id="no_old_services", fleet=name, nodes_from="plan", trigger_rule="none_failed"
         )
+        approve_contract = ApproveContractOperator(
+            task_id="approve_contract", fleet=name, hours=fleet.defaults.approval_hours
+        )
         contract = ContractOperator(task_id="contract", fleet=name, node=NEW_NODE)
+        contract_complete = PhaseCompleteSensor(
+            task_id="contract_complete", fleet=name, nodes_from="plan", after="contract", phase="contract"
+        )
         verify = VerifyOperator(task_id="verify", fleet=name, trigger_rule="none_failed")
         report = ReportOperator(task_id="report", fleet=name)
 
         plan >> preflight >> stage_release >> backup_database >> new_node_out
-        new_node_out >> expand >> migrate >> migration_complete >> new_node_in >> remaining
-        [new_node_in, remaining] >> no_old_services >> contract >> verify >> report
+        new_node_out >> expand >> expand_complete >> migrate >> migration_complete >> new_node_in >> remaining
+        [new_node_in, remaining] >> no_old_services >> approve_contract >> contract >> contract_complete
+        contract_complete >> verify >> report
     return dag
 
 

@@ -28,12 +28,13 @@ BEFORE = [
     "backup_database",
     *(f"new_node_out.{step}" for step in NEW_NODE),
     "expand",
+    "expand_complete",
     "migrate",
     "migration_complete",
     *(f"new_node_in.{step}" for step in NODE_IN),
 ]
 REMAINING = [f"remaining_nodes.{step}" for step in ["turn", *NEW_NODE, *NODE_IN]]
-AFTER = ["no_old_services", "contract", "verify", "report"]
+AFTER = ["no_old_services", "approve_contract", "contract", "contract_complete", "verify", "report"]
 IN_FLIGHT = timedelta(milliseconds=500)
 """A request that began this long before a drain was set may still have gone to the node."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue, Release
-from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout
+from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, WhenToContract
 
+Choice = TypeVar("Choice", bound=str)
 MAX_SECONDS = 86_400
 KNOWN_FIELDS = (
     "target_release",
@@ -18,6 +19,7 @@ KNOWN_FIELDS = (
     "drain_timeout_seconds",
     "on_drain_timeout",
     "soak_seconds",
+    "contract",
     "dry_run",
 )
 
@@ -34,6 +36,7 @@ class Request:
     drain_timeout_seconds: int
     on_drain_timeout: OnDrainTimeout
     soak_seconds: int
+    contract: WhenToContract
     dry_run: bool
 
     @property
@@ -68,12 +71,16 @@ class Plan:
     drain_timeout_seconds: int
     on_drain_timeout: OnDrainTimeout
     soak_seconds: int
+    contract: WhenToContract
     dry_run: bool
     heads: tuple[str, ...]
 
     @property
-    def contracts(self) -> bool:
-        return not self.left_behind
+    def why_no_contract(self) -> str:
+        """Why this run does not contract by what was asked of it; empty when it may."""
+        if self.left_behind:
+            return f"{', '.join(self.left_behind)} keep another release and need the old schema"
+        return "the run was asked to leave it to a later one" if self.contract == "later" else ""
 
     def to_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -106,8 +113,14 @@ def read_request(form: Mapping[str, Any], fleet: Fleet, catalogue: Catalogue) ->
         drain_timeout_seconds=_seconds(
             "drain_timeout_seconds", form.get("drain_timeout_seconds"), fleet.defaults.drain_timeout_seconds, least=1
         ),
-        on_drain_timeout=_policy(form.get("on_drain_timeout"), fleet),
+        on_drain_timeout=_choice(
+            "on_drain_timeout",
+            form.get("on_drain_timeout"),
+            fleet.defaults.on_drain_timeout,
+            get_args(OnDrainTimeout),
+        ),
         soak_seconds=_seconds("soak_seconds", form.get("soak_seconds"), fleet.defaults.soak_seconds, least=0),
+        contract=_choice("contract", form.get("contract"), fleet.defaults.contract, get_args(WhenToContract)),
         dry_run=dry_run,
     )
 
@@ -139,6 +152,7 @@ def make_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: 
         drain_timeout_seconds=request.drain_timeout_seconds,
         on_drain_timeout=request.on_drain_timeout,
         soak_seconds=request.soak_seconds,
+        contract=request.contract,
         dry_run=request.dry_run,
         heads=observed.heads,
     )
@@ -171,14 +185,13 @@ def _out_first(request: Request, observed: Observation, old: Sequence[str]) -> t
     )
 
 
-def _policy(value: object, fleet: Fleet) -> OnDrainTimeout:
+def _choice(field: str, value: object, default: Choice, allowed: tuple[Choice, ...]) -> Choice:
     if value is None or value == "":
-        return fleet.defaults.on_drain_timeout
-    for policy in get_args(OnDrainTimeout):
-        if value == policy:
-            chosen: OnDrainTimeout = policy
-            return chosen
-    raise _refused(f"on_drain_timeout is {value!r}", f"one of {', '.join(get_args(OnDrainTimeout))}")
+        return default
+    for choice in allowed:
+        if value == choice:
+            return choice
+    raise _refused(f"{field} is {value!r}", f"one of {', '.join(allowed)}")
 
 
 def _refuse_schema(heads: tuple[str, ...], target: Release, catalogue: Catalogue) -> None:
@@ -210,12 +223,11 @@ def describe(plan: Plan) -> list[str]:
         does = "passed over" if name in plan.already_there else f"{found} -> {plan.target_release}"
         role = "new node: upgraded first, runs the database phases" if name == plan.nodes[0] else "remaining node"
         lines.append(f"{name}: {does} ({role})")
-    if plan.left_behind:
-        lines.append(
-            f"contract: not in this run; {', '.join(plan.left_behind)} keep another release and need the old schema"
-        )
+    if plan.why_no_contract:
+        lines.append(f"contract: not in this run; {plan.why_no_contract}")
     else:
-        lines.append("contract: after every node of the fleet is proven to run the target release")
+        asked = ", and once a person has approved it" if plan.contract == "ask" else ""
+        lines.append(f"contract: after every node of the fleet is proven to run the target release{asked}")
     lines.append(
         f"each drain may take {plan.drain_timeout_seconds} s, then {_TIMEOUT_MEANS[plan.on_drain_timeout]}; "
         f"each node soaks {plan.soak_seconds} s"

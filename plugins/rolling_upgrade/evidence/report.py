@@ -56,13 +56,19 @@ def as_lines(report: Mapping[str, Any]) -> list[str]:
     nodes: Sequence[Mapping[str, Any]] = report["nodes"]
     return [
         f"fleet {report['fleet']}: {report['from_release']} -> {report['to_release']} in {report['duration_s']:.1f} s",
-        f"database: db check {report['db_check']}, revisions {', '.join(report['db_heads'])}",
+        f"database: db check {report['db_check']}, revisions {', '.join(report['db_heads'])}{_contracted(report)}",
         *(
             f"{node['name']}: proven on {node['release_proven']}, out of rotation {_said(node['out_of_rotation_s'])} "
             f"(drain {_said(node['drain_s'])}){_decided(node)}"
             for node in nodes
         ),
     ]
+
+
+def _contracted(report: Mapping[str, Any]) -> str:
+    approval = report.get("approval") or {}
+    by = f", {approval['did']} by {approval['by']}" if "by" in approval else ""
+    return by + ("" if report.get("contracted", True) else "; not contracted: a later run may")
 
 
 def _decided(node: Mapping[str, Any]) -> str:

@@ -61,6 +61,8 @@ class Database(_Model):
     connection: Name
     service_connection: Name
     name: Name
+    lock_wait_seconds: int = Field(default=10, ge=1, le=3600)
+    """How long expand, migrate and contract may wait for the lock of a table; users of that table wait as long."""
     claims_schema: Name = "rolling_upgrade"
     """Where the server keeps which run holds the fleet: a schema of its own, so that no dump and no restore has it."""
 
@@ -103,12 +105,19 @@ OnDrainTimeout = Literal["hold", "ask", "cut"]
 """What happens when a drain takes too long: put the node back and fail, ask a person, or cut what is open."""
 
 
+WhenToContract = Literal["ask", "now", "later"]
+"""Contract once a person has approved it, as soon as it is proven that it may be, or not in this run."""
+
+
 class Defaults(_Model):
     """What a run uses where the form leaves something open. Times are in seconds."""
 
     drain_timeout_seconds: int = Field(default=600, ge=1, le=86_400)
     on_drain_timeout: OnDrainTimeout = "hold"
     soak_seconds: int = Field(default=30, ge=0, le=86_400)
+    contract: WhenToContract = "ask"
+    approval_hours: int = Field(default=24, ge=1, le=720)
+    """How long a person may take to approve contract; then the run ends without it."""
     soak_errors: int = Field(default=0, ge=0)
     """Errors of a node (5xx, failed connections, broken answers) that its soak lets pass, for each balancer."""
     min_in_rotation: int | None = Field(default=None, ge=1)

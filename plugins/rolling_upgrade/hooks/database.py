@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.inventory import Database
 from rolling_upgrade.hooks.connections import usable
@@ -42,6 +44,21 @@ class DatabaseHook:
         }
         return {kind: int(str(self._rows(asked, (self.database.name,))[0][0])) for kind, asked in counts.items()}
 
+    def count(self, statement: str) -> int:
+        """The one number that a constant statement of a service's profile asks for, without waiting for any lock.
+
+        Raises UnreachableError.
+        """
+        import MySQLdb
+
+        try:
+            with closing(self._mysql.get_conn()) as connection, closing(connection.cursor()) as cursor:
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+                cursor.execute(statement)
+                return int(cursor.fetchone()[0])
+        except MySQLdb.Error as error:
+            raise self._silent(error) from error
+
     def session_hosts(self, user: str) -> tuple[str, ...]:
         """Hosts (without ports) from which that user is connected now.
 
@@ -63,12 +80,15 @@ class DatabaseHook:
         try:
             return list(self._mysql.get_records(statement, parameters=parameters) or [])
         except MySQLdb.Error as error:
-            raise UnreachableError(
-                f"the database of connection {self.database.connection} cannot be asked: {error}.",
-                expected="an answer to a plain SELECT.",
-                safe="nothing was changed; the fleet serves as before this step.",
-                next_step="bring the database back or correct the connection and its grants, then clear this task.",
-            ) from error
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> UnreachableError:
+        return UnreachableError(
+            f"the database of connection {self.database.connection} cannot be asked: {error}.",
+            expected="an answer to a plain SELECT.",
+            safe="nothing was changed; the fleet serves as before this step.",
+            next_step="bring the database back or correct the connection and its grants, then clear this task.",
+        )
 
 
 def _shows_all_sessions(grant: str) -> bool:

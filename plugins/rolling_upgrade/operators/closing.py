@@ -21,6 +21,8 @@ from rolling_upgrade.operators.step import FleetOperator, plan_of
 from rolling_upgrade.sensors.drained import ANSWERS
 from rolling_upgrade.services.registry import profile_of
 
+CONTRACT_TASK, APPROVAL_TASK = "contract", "approve_contract"
+
 
 class VerifyOperator(FleetOperator):
     """Every node of the run proven new and UP on every balancer; the schema where the run should leave it.
@@ -42,7 +44,8 @@ class VerifyOperator(FleetOperator):
         views = Balancers.from_connections(fleet).views()
         wrong.extend(str(view) for view in views if view.server in servers and view.rotation is not Rotation.IN)
         state = schema_state(NodeHook.from_connection(fleet.node(plan.nodes[0])), profile, plan.target_release)
-        allowed = {SchemaState.CURRENT} if plan.contracts else {SchemaState.CURRENT, SchemaState.CONTRACT_NEEDED}
+        contracted = context["ti"].xcom_pull(task_ids=CONTRACT_TASK)
+        allowed = {SchemaState.CURRENT} if contracted else {SchemaState.CURRENT, SchemaState.CONTRACT_NEEDED}
         if state not in allowed:
             wrong.append(f"db check says {state.value} ({state.name.lower()})")
         if wrong:
@@ -83,6 +86,8 @@ class ReportOperator(FleetOperator):
             "db_check": verified["db_check"],
             "db_heads": verified["db_heads"],
             "backup": ti.xcom_pull(task_ids="backup_database"),
+            "approval": ti.xcom_pull(task_ids=APPROVAL_TASK),
+            "contracted": bool(ti.xcom_pull(task_ids=CONTRACT_TASK)),
             "nodes": [
                 node_report(_records(ti, name, None if name == first else index - 1), verified["proven"].get(name))
                 for index, name in enumerate(plan.nodes)

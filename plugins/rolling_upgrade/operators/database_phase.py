@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar
 
 from rolling_upgrade.decisions.phases import Phase, UnitAction, unit_action
-from rolling_upgrade.errors import PrecheckError, VerifyError
+from rolling_upgrade.errors import PrecheckError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
-from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.database import DatabaseHook, service_login
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
 from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
+from rolling_upgrade.services.configuration import phase_configuration, render
 
 BACKUP_TASK = "backup_database"
-POLL_SECONDS = 0.5
-PHASE_SECONDS = 4 * 3600.0
 
 
 class DatabasePhaseOperator(NodeOperator):
-    """Start the phase's unit, or attach to the one that runs, and see it end well.
+    """Start the phase's unit, or leave the one that runs; a wait in the triggerer sees it end.
 
-    Precheck and verify read the schema's revisions. ``waits`` is False where a sensor waits for the end.
+    Precheck reads the schema's revisions, and that no phase is at work on any node.
     """
 
     phase: ClassVar[Phase]
-    waits: ClassVar[bool] = True
 
     def precheck(self, step: NodeStep, context: Any) -> None:
         """Raise PrecheckError when the phase must not begin."""
@@ -36,45 +33,34 @@ class DatabasePhaseOperator(NodeOperator):
         action = unit_action(remote.state(), phase_done=self._done(step))
         if action is UnitAction.DONE:
             return record(f"nothing to {self.phase.value}: the schema is there already", changed=False)
-        if action is not UnitAction.ATTACH:
-            refuse_running_phase(step.fleet, step.profile)
-            self.precheck(step, context)
-            if action is UnitAction.START_OVER:
-                self.log.info("an earlier try of %s ended; it is started again", remote.unit)
-                remote.forget()
-            remote.start()
-        self.log.info("%s runs as unit %s", self.phase.value, remote.unit)
-        if not self.waits:
-            return record(f"{self.phase.value} is under way as {remote.unit}", changed=True, unit=remote.unit)
-        self._wait(step, remote)
-        return record(f"{self.phase.value} has run", changed=True, unit=remote.unit)
+        if action is UnitAction.ATTACH:
+            return record(f"{self.phase.value} is under way already as {remote.unit}", changed=False, unit=remote.unit)
+        refuse_running_phase(step.fleet, step.profile)
+        self.precheck(step, context)
+        if action is UnitAction.START_OVER:
+            self.log.info("an earlier try of %s ended; it is started again", remote.unit)
+            remote.forget()
+        _configure(step)
+        remote.start()
+        return record(f"{self.phase.value} is under way as {remote.unit}", changed=True, unit=remote.unit)
 
     def _done(self, step: NodeStep) -> bool:
         heads = load_catalogue().release(step.release).heads
         return heads.phase_is_done(self.phase, DatabaseHook(step.fleet.database).heads())
 
-    def _wait(self, step: NodeStep, remote: RemotePhase) -> None:
-        deadline = time.monotonic() + PHASE_SECONDS
-        while (state := remote.state()).running:
-            if time.monotonic() > deadline:
-                raise VerifyError(
-                    f"{remote.unit} still runs on {step.node.name} after {PHASE_SECONDS:.0f} s.",
-                    expected="its end.",
-                    safe="it goes on by itself; no later step has begun.",
-                    next_step="clear this task: it attaches to the running unit and waits again.",
-                )
-            time.sleep(POLL_SECONDS)
-        for line in remote.output().splitlines():
-            self.log.info("%s", line)
-        if not state.succeeded or not self._done(step):
-            raise VerifyError(
-                f"{self.phase.value} ended with {state.result}, status {state.exit_status}; the schema is at "
-                f"{', '.join(DatabaseHook(step.fleet.database).heads()) or 'no revision'}.",
-                expected="status 0 and the release's revision in the database.",
-                safe="nodes that serve go on serving; no later step has begun.",
-                next_step=f"read the output above (`journalctl -u {remote.unit}` on {step.node.name}), mend the "
-                "cause, then clear this task: it starts the phase again.",
-            )
+
+def _configure(step: NodeStep) -> None:
+    """Give the phases their configuration, which bounds how long they keep users waiting for a lock."""
+    text = render(
+        step.fleet, step.node, step.release, service_login(step.fleet.database), service_port=step.profile.port
+    )
+    step.ssh.write(
+        step.profile.phase_configuration_file(step.release),
+        phase_configuration(text, step.fleet.database.lock_wait_seconds).encode(),
+        owner="root",
+        group=step.profile.group,
+        mode="0640",
+    )
 
 
 class ExpandOperator(DatabasePhaseOperator):
@@ -99,7 +85,6 @@ class MigrateOperator(DatabasePhaseOperator):
     """
 
     phase = Phase.MIGRATE
-    waits = False
 
     def precheck(self, step: NodeStep, context: Any) -> None:
         heads = load_catalogue().release(step.release).heads

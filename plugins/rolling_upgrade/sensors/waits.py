@@ -36,11 +36,19 @@ class NodeSensor(TriggererSensor):
     ``after`` is the step whose record tells when the wait began.
     """
 
-    def __init__(self, *, fleet: str, nodes_from: str, after: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        fleet: str,
+        nodes_from: str,
+        after: str | None = None,
+        more: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.fleet = fleet
         self.nodes_from = nodes_from
         self.wait = {"fleet": fleet, "nodes_from": nodes_from, "after": after}
-        super().__init__(trigger_kwargs=self.wait, **kwargs)
+        super().__init__(trigger_kwargs={**self.wait, **(more or {})}, **kwargs)
 
 
 class TurnSensor(TriggererSensor):
@@ -56,6 +64,15 @@ class MigrationCompleteSensor(NodeSensor):
     """Waits until the data migration is complete."""
 
     trigger = "rolling_upgrade.triggers.migration_complete.MigrationCompleteTrigger"
+
+
+class PhaseCompleteSensor(NodeSensor):
+    """Waits until expand or contract is complete."""
+
+    trigger = "rolling_upgrade.triggers.phase_complete.PhaseCompleteTrigger"
+
+    def __init__(self, *, phase: str, **kwargs: Any) -> None:
+        super().__init__(more={"phase": phase}, **kwargs)
 
 
 class HealthySensor(NodeSensor):

@@ -6,7 +6,7 @@ import configparser
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import jinja2
 
@@ -36,6 +36,22 @@ def store_groups(text: str) -> list[str]:
     parser.read_string(text)
     enabled = parser.get("DEFAULT", "enabled_backends", fallback="")
     return [store.split(":")[0].strip() for store in enabled.split(",") if store.strip()]
+
+
+def phase_configuration(text: str, lock_wait_seconds: int) -> str:
+    """What a database phase reads after ``text``: the same database, with a bound on waits for a table's lock.
+
+    Who waits for such a lock makes every later request for the table wait behind it, users' too.
+    """
+    parser = configparser.ConfigParser(interpolation=None, strict=False, default_section="")
+    parser.read_string(text)
+    url = urlsplit(parser.get("database", "connection"))
+    command = quote(f"SET SESSION lock_wait_timeout={lock_wait_seconds}", safe="")
+    query = "&".join(filter(None, [url.query, f"init_command={command}"]))
+    return (
+        "# Written by the rolling upgrade for the phases of the database alone; the service does not read it.\n"
+        f"[database]\nconnection = {urlunsplit(url._replace(query=query))}\n"
+    )
 
 
 def render(

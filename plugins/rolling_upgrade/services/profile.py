@@ -40,6 +40,8 @@ class ServiceProfile:
     """oslo.config's validator, inside a release's tree; empty for a service that has none."""
     option_namespaces: tuple[str, ...] = ()
     """Where the validator finds the options that the service knows."""
+    rows_left: str = ""
+    """SQL that counts the rows which a data migration still has to move; empty where no revision of it moves any."""
     units: str = "/etc/systemd/system"
     """Where units of the machine's own are kept; what lies there outlives a boot."""
     image_api: bool = False
@@ -62,17 +64,19 @@ class ServiceProfile:
     def archive(self, release: str) -> str:
         return f"{self.name}-{release}.tar.gz"
 
-    def manage_command(self, release: str, *words: str) -> list[str]:
+    def phase_configuration_file(self, release: str) -> str:
+        """What a phase reads after the service's own configuration."""
+        return f"{self.configuration_file(release)}.phase"
+
+    def manage_command(self, release: str, *words: str, configurations: Sequence[str] = ()) -> list[str]:
         """The release's own manage command, by full path: ``current`` may still name another release."""
-        return [
-            f"{self.tree(release)}/{self.manage}",
-            "--config-file",
-            self.configuration_file(release),
-            *words,
-        ]
+        files = (self.configuration_file(release), *configurations)
+        options = [word for file in files for word in ("--config-file", file)]
+        return [f"{self.tree(release)}/{self.manage}", *options, *words]
 
     def phase_command(self, release: str, phase: Phase) -> list[str]:
-        return self.manage_command(release, "db", phase.value)
+        more = [self.phase_configuration_file(release)]
+        return self.manage_command(release, "db", phase.value, configurations=more)
 
     def check_command(self, release: str) -> list[str]:
         return self.manage_command(release, "db", "check")

@@ -14,17 +14,14 @@ PROOF_SECONDS = 120.0
 class NoOldServicesTrigger(WaitTrigger):
     """Every node of the fleet proven new; no unknown server on a balancer, no unknown session on the database.
 
-    Skips, and contract with it, when the run leaves nodes of the fleet on another release by choice.
+    Skips, and contract with it, when the run leaves nodes on another release or contract to a later run, by choice.
     """
 
     poll_seconds = 2.0
 
     def poll(self, wait: Wait) -> Record | Skip | None:
-        if wait.plan.left_behind:
-            return Skip(
-                f"{', '.join(wait.plan.left_behind)} are not part of this run and keep another release: no contract. "
-                "A run over the rest of the fleet contracts."
-            )
+        if wait.plan.why_no_contract:
+            return Skip(f"no contract in this run: {wait.plan.why_no_contract}. A later run over the fleet contracts.")
         reasons = why_old_services_may_remain(wait.fleet, wait.profile, wait.release)
         if not reasons:
             return record(

@@ -71,6 +71,7 @@ def plan(fleet: Fleet) -> Plan:
         already_there=(),
         left_behind=(),
         on_drain_timeout="hold",
+        contract="now",
         drain_timeout_seconds=60,
         soak_seconds=0,
         dry_run=False,

@@ -35,6 +35,7 @@ ORDER = [
     "new_node_out.stop",
     "new_node_out.switch_release",
     "expand",
+    "expand_complete",
     "migrate",
     "migration_complete",
     "new_node_in.start",
@@ -51,7 +52,9 @@ ORDER = [
     "remaining_nodes.return_to_rotation",
     "remaining_nodes.soak",
     "no_old_services",
+    "approve_contract",
     "contract",
+    "contract_complete",
     "verify",
     "report",
 ]
@@ -72,7 +75,16 @@ def test_what_follows_the_nodes_runs_only_when_none_has_failed(dag: Any) -> None
 
 
 def test_waits_start_in_the_triggerer(dag: Any) -> None:
-    waits = {"turn", "drained", "healthy", "soak", "migration_complete", "no_old_services"}
+    waits = {
+        "turn",
+        "drained",
+        "healthy",
+        "soak",
+        "migration_complete",
+        "no_old_services",
+        "expand_complete",
+        "contract_complete",
+    }
     for task_id in dag.task_ids:
         assert dag.get_task(task_id).start_from_trigger is (task_id.rpartition(".")[2] in waits), task_id
 
@@ -101,7 +113,8 @@ def test_a_second_run_is_not_queued_but_refused_by_its_plan(dag: Any) -> None:
 def test_the_form_offers_what_the_inventory_has(dag: Any) -> None:
     params = dag.params
     assert set(params) == {
-        "target_release", "nodes", "new_node", "drain_timeout_seconds", "on_drain_timeout", "soak_seconds", "dry_run",
+        "target_release", "nodes", "new_node", "drain_timeout_seconds", "on_drain_timeout", "soak_seconds", "contract",
+        "dry_run",
     }  # fmt: skip
     assert params.get_param("nodes").schema["examples"] == ["node1", "node2", "node3"]
     assert params.get_param("on_drain_timeout").schema["examples"] == ["hold", "ask", "cut"]

@@ -32,7 +32,8 @@ def test_the_release_alone_upgrades_the_whole_fleet_in_its_order() -> None:
     assert made.nodes == ("node1", "node2", "node3")
     assert made.drain_timeout_seconds == FLEET.defaults.drain_timeout_seconds
     assert made.soak_seconds == FLEET.defaults.soak_seconds
-    assert made.contracts
+    assert made.contract == "now"
+    assert not made.why_no_contract
     assert not made.dry_run
 
 
@@ -90,13 +91,13 @@ def test_nodes_that_are_there_already_are_passed_over() -> None:
 def test_a_run_over_a_part_of_the_fleet_does_not_contract() -> None:
     made = plan(nodes=["node1", "node2"])
     assert made.left_behind == ("node3",)
-    assert not made.contracts
+    assert made.why_no_contract
     assert any("contract: not in this run; node3" in line for line in describe(made))
 
 
 def test_the_rest_of_a_fleet_contracts() -> None:
     made = plan({"node1": "28.1.0", "node2": "28.1.0", "node3": "26.1.0"}, nodes=["node3"])
-    assert made.contracts
+    assert not made.why_no_contract
 
 
 def test_a_node_outside_the_run_that_is_not_proven_counts_as_left_behind() -> None:
@@ -165,3 +166,15 @@ def test_a_new_node_is_refused_while_another_is_out() -> None:
 def test_a_run_that_leaves_out_the_node_that_is_out_is_refused() -> None:
     with pytest.raises(RefusedError, match="node3 is out of rotation and not among the nodes of this run, so node1"):
         half_done(("node3",), nodes=["node1", "node2"])
+
+
+def test_contract_may_be_left_to_a_later_run_or_to_a_person() -> None:
+    assert plan(contract="later").why_no_contract == "the run was asked to leave it to a later one"
+    assert "once a person has approved it" in "\n".join(describe(plan(contract="ask")))
+    assert "approved" not in "\n".join(describe(plan(contract="now")))
+    with pytest.raises(RefusedError, match=r"contract is 'never'.\nExpected: one of ask, now, later"):
+        plan(contract="never")
+
+
+def test_a_fleet_file_that_says_nothing_has_a_person_asked() -> None:
+    assert inventory.Defaults().contract == "ask"

@@ -22,6 +22,8 @@ def test_phases_use_the_new_releases_tool_by_its_full_path() -> None:
         "/opt/glance/releases/28.1.0/bin/glance-manage",
         "--config-file",
         "/opt/glance/releases/28.1.0/etc/glance/glance-api.conf",
+        "--config-file",
+        "/opt/glance/releases/28.1.0/etc/glance/glance-api.conf.phase",
         "db",
         "expand",
     ]

@@ -32,7 +32,7 @@ from rolling_upgrade.fleet import catalogue, inventory
 from rolling_upgrade.hooks import answers, claims, database
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
-from rolling_upgrade.operators import backup, preflight, stage_release
+from rolling_upgrade.operators import backup, database_phase, preflight, stage_release
 from rolling_upgrade.services import image_probe
 from tests.unit.rolling_upgrade.simulation.actors import KilledError, current, hand_over
 from tests.unit.rolling_upgrade.simulation.hooks import (
@@ -146,6 +146,7 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     patch.setattr(preflight, "_about_archive", lambda step: [])
     patch.setattr(stage_release, "_ship", lambda step, _: under.world.stage(step.node.name, step.release))
     patch.setattr(stage_release, "_configure", lambda step: False)
+    patch.setattr(database_phase, "_configure", lambda step: None)
 
 
 def _be_quiet(patch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def fleet_of(scenario: Scenario) -> Fleet:
             "releases": {"archives": "/releases"},
             "backup": {"directory": "/backups"},
             "config": {"templates": "glance"},
-            "defaults": {"drain_timeout_seconds": 30, "soak_seconds": 3, "min_in_rotation": least},
+            "defaults": {"drain_timeout_seconds": 30, "soak_seconds": 3, "min_in_rotation": least, "contract": "now"},
         }
     )
 
