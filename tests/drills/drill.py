@@ -124,14 +124,6 @@ class GoesOn:
 
 
 @dataclass(frozen=True)
-class Waits:
-    """The step waits, with the fleet so; lifted, it goes on by itself."""
-
-    state: State
-    says: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Fails:
     """The step fails, saying so, and the run holds with the fleet so; lifted and cleared, it goes on."""
 
@@ -143,6 +135,15 @@ class Fails:
     """Steps that fail, where that is not the one that was struck alone."""
     lifted: State | None = None
     """The fleet after the fault was lifted and before anything is cleared, where that is worth a look."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The step waits, with the fleet so; lifted, it goes on by itself, or fails if ``then`` says so."""
+
+    state: State
+    says: tuple[str, ...] = ()
+    then: Fails | None = None
 
 
 @dataclass(frozen=True)

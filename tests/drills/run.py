@@ -204,6 +204,6 @@ def before(step: Step) -> Step:
     if step.task == "start" and step.node == NODES[0]:
         return Step("migration_complete")
     if step.task in ("expand", "migrate"):
-        return Step("switch_release", NODES[0]) if step.task == "expand" else Step("expand")
+        return Step("switch_release", NODES[0]) if step.task == "expand" else Step("expand_complete")
     order = (*OUT_STEPS, "start", "healthy", "return_to_rotation", "soak")
     return Step(order[order.index(step.task) - 1], step.node)

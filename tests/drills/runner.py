@@ -102,7 +102,7 @@ class Rehearsal:
                 until(lambda: not world.listens(str(at.node)), f"{at.node} to close its port", seconds=60)
             case Moment.PHASE_RUNS:
                 run.await_state(at, *AT_WORK)
-                phase = f"glance-db-{at.task}-{NEW}.service"
+                phase = f"glance-db-{at.task.removesuffix('_complete')}-{NEW}.service"
                 until(lambda: world.is_active(NODES[0], phase), f"{phase} to run", seconds=60)
             case Moment.AT_WORK:
                 run.await_state(at, *AT_WORK)
@@ -129,7 +129,10 @@ class Rehearsal:
                 run.await_state(self.drill.at, *AT_WORK, seconds=20)
                 self._say("waited")
                 self._lift()
-                self._say("lifted, it went on by itself")
+                if then.then is None:
+                    self._say("lifted, it went on by itself")
+                else:
+                    self._fails(run, then.then)
             case Fails():
                 self._fails(run, then)
             case NewRun():

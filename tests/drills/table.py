@@ -63,7 +63,7 @@ BALANCERS = [
     Drill(
         "balancer restarted while a node is stopped",
         Fault("balancer-restart", balancer="lb1"),
-        at=Step("expand"),
+        at=Step("expand_complete"),
         when=Moment.PHASE_RUNS,
         then=GoesOn(),
     ),
@@ -150,9 +150,13 @@ NODES_AND_SSH = [
     Drill(
         "power lost while the schema expands",
         Fault("node-power-off", node="node1"),
-        at=Step("expand"),
+        at=Step("expand_complete"),
         when=Moment.PHASE_RUNS,
-        then=Fails(says=(NO_SSH,), state=NODE1_OFF, lifted=NODE1_STOPPED, clear=(Step("expand"),)),
+        then=Waits(
+            says=("still waiting: node node1",),
+            state=NODE1_OFF,
+            then=Fails(says=("expand left no unit behind",), state=NODE1_STOPPED, clear=(Step("expand"),)),
+        ),
     ),
     Drill(
         "power lost after the start",
@@ -187,13 +191,12 @@ NODES_AND_SSH = [
     Drill(
         "SSH cut while the schema expands",
         Fault("ssh-cut", node="node1"),
-        at=Step("expand"),
+        at=Step("expand_complete"),
         when=Moment.PHASE_RUNS,
-        then=Fails(
-            says=(NO_SSH,),
+        then=Waits(
+            says=("still waiting: node node1",),
             # The phase is systemd's and goes on without us.
             state=State("- 26 26", out=("node1",), silent=("node1",), heads=EXPANDED),
-            clear=(Step("expand"),),
         ),
     ),
 ]
@@ -367,8 +370,16 @@ AIRFLOW = [
         at=Step("return_to_rotation", "node2"),
         then=GoesOn(again=True),
     ),
-    Drill("task killed at expand", Kill.TASK, at=Step("expand"), when=Moment.PHASE_RUNS, then=GoesOn(again=True)),
+    Drill("task killed at expand", Kill.TASK, at=Step("expand"), then=GoesOn(again=True)),
     Drill("task killed at migrate", Kill.TASK, at=Step("migrate"), then=GoesOn(again=True)),
+    Drill("task killed at contract", Kill.TASK, at=Step("contract"), then=GoesOn(again=True)),
+    Drill(
+        "triggerer killed while the schema expands",
+        Kill.TRIGGERER,
+        at=Step("expand_complete"),
+        when=Moment.PHASE_RUNS,
+        then=GoesOn(),
+    ),
     Drill(
         "scheduler killed in a drain",
         Kill.SCHEDULER,
@@ -394,9 +405,9 @@ AIRFLOW = [
     Drill(
         "Airflow stopped and started while the schema expands",
         Kill.AIRFLOW,
-        at=Step("expand"),
+        at=Step("expand_complete"),
         when=Moment.PHASE_RUNS,
-        then=GoesOn(again=True),
+        then=GoesOn(),
     ),
 ]
 
