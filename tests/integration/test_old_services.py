@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ from rolling_upgrade.triggers.waiting import Skip
 from tests.integration.parts.fleets import NAME, NEW, OLD, SCHEMA, context
 from tests.integration.parts.mariadb import OPERATOR, SERVICE, MariaDB
 from tests.integration.parts.processes import free_port
-from tests.integration.parts.services import service
+from tests.integration.parts.services import service, switch
 from tests.integration.parts.site import SetConnection, Site
 
 pytestmark = pytest.mark.integration
@@ -26,6 +28,10 @@ pytestmark = pytest.mark.integration
 def upgraded(site: Site, database: MariaDB) -> Iterator[Site]:
     """Every node runs the new release and nothing else, and the service of one has a session on the database."""
     session = database.connect(SERVICE, SCHEMA)
+    switch(site.root, NEW)
+    for lb in site.balancers:
+        for node in site.fleet.nodes:
+            lb.point(node.server_name, node.address, site.profile.port)
     with service(site.root, f"releases/{NEW}", site.profile.port):
         yield site
     session.close()
@@ -77,6 +83,30 @@ def test_a_server_that_is_no_node_of_the_fleet_is_named(upgraded: Site) -> None:
     assert reasons(upgraded) == [f"lb{n} has a server node3 that is no node of the fleet" for n in (1, 2)]
 
 
+def test_a_server_that_is_not_where_its_node_is_is_named(upgraded: Site) -> None:
+    upgraded.balancers[1].point("node3", "127.0.0.9", upgraded.profile.port)
+
+    port = upgraded.profile.port
+    assert reasons(upgraded) == [f"lb2 has its server node3 at 127.0.0.9:{port}, and the node is at 127.0.0.3:{port}"]
+
+
+def test_a_process_from_before_the_switch_is_named(upgraded: Site) -> None:
+    began = time.time()
+    switch(upgraded.root, NEW)
+    os.utime(upgraded.root / "current", (began + 60, began + 60), follow_symlinks=False)
+
+    found = reasons(upgraded)
+
+    assert [reason.partition(":")[0] for reason in found] == ["node1", "node2", "node3"]
+    assert all(f"before the switch to {NEW}" in reason for reason in found)
+
+
+def test_a_node_that_the_next_start_would_bring_back_is_named(upgraded: Site) -> None:
+    switch(upgraded.root, OLD)
+
+    assert all(f"current names {OLD}, so the next start would bring that" in reason for reason in reasons(upgraded))
+
+
 def test_a_balancer_that_does_not_answer_could_hide_a_server(upgraded: Site) -> None:
     upgraded.balancers[1].stop()
 
@@ -120,7 +150,7 @@ def test_a_run_that_leaves_nodes_behind_asks_nobody_and_skips(site: Site) -> Non
     outcome = trigger().poll(replace(wait, plan=replace(wait.plan, left_behind=("node3",))))
 
     assert isinstance(outcome, Skip)
-    assert outcome.why.startswith("node3 are not part of this run and keep another release: no contract")
+    assert outcome.why.startswith("no contract in this run: node3 keep another release and need the old schema.")
 
 
 def test_contract_asks_for_the_proof_itself(upgraded: Site, database: MariaDB, small_catalogue: Catalogue) -> None:

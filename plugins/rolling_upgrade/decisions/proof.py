@@ -7,9 +7,16 @@ process that has files of a release open. A node that cannot be asked is not pro
 
 from __future__ import annotations
 
+import ipaddress
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from rolling_upgrade.decisions.rotation import ServerView
+
+CLOCK_SECONDS = 0.1
+"""A process' start is counted in ticks of the kernel, so it may seem this much earlier than it was."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Process:
     """It listens on the service's port."""
     in_unit: bool
     """It is in the unit's cgroup."""
+    started: float = math.inf
+    """When it began, as ``time.time()`` counts; endless where nobody has looked."""
 
     @property
     def is_orphan(self) -> bool:
@@ -51,6 +60,8 @@ class NodeView:
     processes: tuple[Process, ...] = field(default_factory=tuple)
     archives: Mapping[str, str] = field(default_factory=dict)
     """For each complete release the SHA-256 of the archive that it came from; empty where that is not on record."""
+    switched: float = 0.0
+    """When the ``current`` symlink was made, as ``time.time()`` counts."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NodeView:
@@ -62,6 +73,7 @@ class NodeView:
             complete_releases=tuple(data["complete_releases"]),
             established=int(data["established"]),
             archives=dict(data.get("archives", {})),
+            switched=float(data.get("switched") or 0.0),
             processes=tuple(
                 Process(
                     pid=int(p["pid"]),
@@ -69,6 +81,7 @@ class NodeView:
                     releases=tuple(p["releases"]),
                     listens=bool(p["listens"]),
                     in_unit=bool(p["in_unit"]),
+                    started=float(p.get("started", math.inf)),
                 )
                 for p in data["processes"]
             ),
@@ -85,6 +98,22 @@ def why_not_proven(view: NodeView, release: str) -> list[str]:
     if not any(process.listens for process in view.processes):
         reasons.append("no process listens on the service's port")
     reasons.extend(f"{process} is not of {release}" for process in view.processes if process.releases != (release,))
+    return reasons
+
+
+def why_old_may_remain(view: NodeView, release: str) -> list[str]:
+    """Reasons for which an old service may be left on the node, or come back; empty when none can.
+
+    Beyond the proof of ``release``: the next start brings it as well, and each process began after the switch to it.
+    """
+    reasons = why_not_proven(view, release)
+    if view.current != release:
+        reasons.append(f"current names {view.current}, so the next start would bring that")
+    reasons.extend(
+        f"{process} began {view.switched - process.started:.1f} s before the switch to {release}"
+        for process in view.service_processes
+        if process.started < view.switched - CLOCK_SECONDS
+    )
     return reasons
 
 
@@ -111,15 +140,28 @@ def proven_release(view: NodeView) -> str | None:
     return None
 
 
-def unknown_servers(servers: Mapping[str, Iterable[str]], known: Iterable[str]) -> list[str]:
-    """Servers on the balancers (by balancer name) that no node of the fleet accounts for."""
-    accounted = set(known)
-    return [
-        f"{balancer} has a server {server} that is no node of the fleet"
-        for balancer, names in servers.items()
-        for server in names
-        if server not in accounted
-    ]
+def unknown_servers(servers: Iterable[ServerView], known: Mapping[str, str], port: int) -> list[str]:
+    """Servers of balancers that no node of the fleet accounts for, or that are not at their node's address.
+
+    ``known`` is the address of each node by the name of its server.
+    """
+    reasons = []
+    for view in servers:
+        address = known.get(view.server)
+        if address is None:
+            reasons.append(f"{view.balancer} has a server {view.server} that is no node of the fleet")
+        elif not _is_at(view.address, address, port):
+            at = view.address or "an address that it does not tell"
+            reasons.append(f"{view.balancer} has its server {view.server} at {at}, and the node is at {address}:{port}")
+    return reasons
+
+
+def _is_at(told: str, address: str, port: int) -> bool:
+    host, _, told_port = told.rpartition(":")
+    try:
+        return ipaddress.ip_address(host.strip("[]")) == ipaddress.ip_address(address) and int(told_port) == port
+    except ValueError:
+        return False
 
 
 def unknown_sessions(hosts: Sequence[str], known: Iterable[str]) -> list[str]:

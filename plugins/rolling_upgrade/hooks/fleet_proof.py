@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rolling_upgrade.decisions.proof import unknown_servers, unknown_sessions, why_not_proven
+from rolling_upgrade.decisions.proof import unknown_servers, unknown_sessions, why_old_may_remain
 from rolling_upgrade.errors import RollingUpgradeError
 from rolling_upgrade.fleet.inventory import Fleet
 from rolling_upgrade.hooks.balancers import Balancers
@@ -20,14 +20,12 @@ def why_old_services_may_remain(fleet: Fleet, profile: ServiceProfile, release: 
     for node in fleet.nodes:
         try:
             view = NodeHook.from_connection(node).observe(profile)
-            reasons.extend(f"{node.name}: {reason}" for reason in why_not_proven(view, release))
+            reasons.extend(f"{node.name}: {reason}" for reason in why_old_may_remain(view, release))
         except RollingUpgradeError as error:
             reasons.append(f"{node.name}: not proven; {error.found}")
     try:
-        servers: dict[str, list[str]] = {}
-        for server in Balancers.from_connections(fleet).views():
-            servers.setdefault(server.balancer, []).append(server.server)
-        reasons.extend(unknown_servers(servers, [node.server_name for node in fleet.nodes]))
+        known = {node.server_name: node.address for node in fleet.nodes}
+        reasons.extend(unknown_servers(Balancers.from_connections(fleet).views(), known, profile.port))
     except RollingUpgradeError as error:
         reasons.append(f"balancers: {error.found}")
     try:

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 
 def _run(*command: str) -> str:
@@ -41,9 +42,16 @@ def _read(path: str) -> str:
         return ""  # the process has ended, or it is a kernel thread
 
 
+def _started(stat: str, uptime: float) -> float:
+    """When a process began, as ``time.time()`` counts, from its ``/proc/PID/stat``. It counts ticks since boot."""
+    ticks = float(stat.rpartition(")")[2].split()[19])
+    return time.time() - (uptime - ticks / os.sysconf("SC_CLK_TCK"))
+
+
 def _processes(unit: str, listeners: set[int], releases_dir: str, service: str) -> list[dict[str, object]]:
     pattern = re.compile(re.escape(releases_dir) + r"/([A-Za-z0-9_.-]+)/")
     in_unit_pattern = re.compile(rf"/{re.escape(unit)}(/|$)", re.M)
+    uptime = float(_read("/proc/uptime").split()[0])
     found: list[dict[str, object]] = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
@@ -56,7 +64,8 @@ def _processes(unit: str, listeners: set[int], releases_dir: str, service: str) 
         releases = set(pattern.findall(command)) | set(pattern.findall(_read(base + "/maps")))
         in_unit = bool(in_unit_pattern.search(_read(base + "/cgroup")))
         listens = int(entry) in listeners
-        if not (releases or in_unit or listens or named) or not os.path.exists(base):
+        stat = _read(base + "/stat")
+        if not (releases or in_unit or listens or named) or not stat:
             continue
         found.append(
             {
@@ -65,6 +74,7 @@ def _processes(unit: str, listeners: set[int], releases_dir: str, service: str) 
                 "releases": sorted(releases),
                 "listens": listens,
                 "in_unit": in_unit,
+                "started": _started(stat, uptime),
             }
         )
     return found
@@ -94,6 +104,7 @@ def main(unit: str, port: int, root: str, service: str) -> None:
                 "sub_state": shown.get("SubState", "unknown"),
                 "restarts": int(shown.get("NRestarts") or 0),
                 "current": os.path.basename(os.readlink(current)) if os.path.islink(current) else None,
+                "switched": os.lstat(current).st_mtime if os.path.islink(current) else None,
                 "complete_releases": list(complete),
                 "archives": {name: _read(mark).strip() for name, mark in complete.items()},
                 "established": _established(port),

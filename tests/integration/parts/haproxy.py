@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +91,14 @@ class HAProxy:
         command = [program("haproxy", "haproxy"), "-db", "-f", str(self._configuration)]
         self._program = Program(command, self.folder / "haproxy.log")
         self._program.until(lambda: listens(self.admin_port) and listens(self.port), f"HAProxy {self.name}")
+
+    def point(self, server: str, address: str, port: int) -> None:
+        """Send what goes to that server elsewhere."""
+        with socket.create_connection(("127.0.0.1", self.admin_port), timeout=5) as connection:
+            connection.sendall(f"set server {BACKEND}/{server} addr {address} port {port}\n".encode())
+            connection.recv(4096)
+        told = f"{address}:{port}"
+        until(lambda: self.view(server).address == told, f"{server} at {told} on {self.name}")
 
     def without_checks(self, server: str) -> None:
         """Start again with that server not health-checked."""

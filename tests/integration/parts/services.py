@@ -37,7 +37,13 @@ def lay_out(root: Path, *releases: str, current: str) -> None:
         (tree / "bin" / "service").write_text(SERVICE)
         (tree / "library.so").write_bytes(json.dumps(release).encode() * 512)
         (tree / ".complete").touch()
-    (root / "current").symlink_to(f"releases/{current}")
+    switch(root, current)
+
+
+def switch(root: Path, release: str) -> None:
+    """Let ``current`` name that release, from now on."""
+    (root / "current").unlink(missing_ok=True)
+    (root / "current").symlink_to(f"releases/{release}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from rolling_upgrade.decisions.proof import (
     unknown_sessions,
     why_not_proven,
     why_not_stopped,
+    why_old_may_remain,
 )
+from rolling_upgrade.decisions.rotation import ServerView
 
 
 def process(pid: int, *releases: str, listens: bool = True, in_unit: bool = True) -> Process:
@@ -54,6 +57,17 @@ def test_a_node_on_which_nothing_listens_is_not_proven() -> None:
     assert why_not_proven(node(), "28.1.0") == ["no process listens on the service's port"]
 
 
+def test_before_contract_each_process_has_begun_after_the_switch_and_the_next_start_brings_the_release() -> None:
+    good = replace(node(replace(process(1, "28.1.0"), started=1000.5)), switched=1000.0)
+    assert why_old_may_remain(good, "28.1.0") == []
+    assert why_old_may_remain(replace(good, current="26.1.0"), "28.1.0") == [
+        "current names 26.1.0, so the next start would bring that"
+    ]
+    (reason,) = why_old_may_remain(replace(good, switched=1012.5), "28.1.0")
+    assert reason == "pid 1 (glance-api), release 28.1.0 began 12.0 s before the switch to 28.1.0"
+    assert why_old_may_remain(replace(good, processes=(process(1, "26.1.0"),)), "28.1.0") != []
+
+
 def test_the_proven_release_is_read_from_the_processes() -> None:
     assert proven_release(node(process(1, "26.1.0"), current="28.1.0")) == "26.1.0"
     assert proven_release(node(process(1, "26.1.0"), process(2, "28.1.0"))) is None
@@ -84,7 +98,7 @@ def test_a_running_database_tool_of_the_release_does_not_count_as_the_service() 
 
 
 def test_a_view_survives_its_way_as_json() -> None:
-    data = {
+    data: dict[str, Any] = {
         "active_state": "active",
         "sub_state": "running",
         "restarts": 2,
@@ -95,12 +109,31 @@ def test_a_view_survives_its_way_as_json() -> None:
     }
     view = NodeView.from_dict(data)
     assert view.processes == (Process(1, "x", ("26.1.0",), True, False),)
+    data |= {"switched": 1000.25, "processes": [{**data["processes"][0], "started": 999.5}]}
+    view = NodeView.from_dict(data)
+    assert (view.switched, view.processes[0].started) == (1000.25, 999.5)
     assert (view.restarts, view.current, view.established) == (2, None, 1)
 
 
 def test_unknown_servers_and_sessions_are_named() -> None:
-    assert unknown_servers({"lb1": ["node1", "old9"], "lb2": ["node1"]}, ["node1"]) == [
-        "lb1 has a server old9 that is no node of the fleet"
+    known = {"node1": "10.0.0.1", "node2": "2001:db8::2"}
+
+    def server(balancer: str, name: str, address: str) -> ServerView:
+        return ServerView(balancer, name, "UP", 0, 0, address=address)
+
+    here = [server("lb1", "node1", "10.0.0.1:9292"), server("lb2", "node2", "[2001:db8:0::2]:9292")]
+    assert unknown_servers(here, known, 9292) == []
+    away = [
+        server("lb1", "old9", "10.0.0.1:9292"),
+        server("lb1", "node1", "10.0.0.9:9292"),
+        server("lb2", "node1", "10.0.0.1:9393"),
+        server("lb2", "node2", ""),
+    ]
+    assert unknown_servers(away, known, 9292) == [
+        "lb1 has a server old9 that is no node of the fleet",
+        "lb1 has its server node1 at 10.0.0.9:9292, and the node is at 10.0.0.1:9292",
+        "lb2 has its server node1 at 10.0.0.1:9393, and the node is at 10.0.0.1:9292",
+        "lb2 has its server node2 at an address that it does not tell, and the node is at 2001:db8::2:9292",
     ]
     assert unknown_sessions(["10.0.0.1", "10.0.0.9", "10.0.0.9"], ["10.0.0.1"]) == [
         "a database session of the service's user comes from 10.0.0.9, which is no node of the fleet"

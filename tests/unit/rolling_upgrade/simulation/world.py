@@ -82,6 +82,7 @@ class World:
                 server.sessions,
                 0,
                 server.check,
+                address=f"198.18.26.{name.removeprefix('node')}:9292",
                 draining=server.admin is Admin.DRAIN,
                 errors=Errors(http_5xx=server.errors),
             )
