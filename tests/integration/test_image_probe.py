@@ -1,0 +1,274 @@
+"""A node is tried with an image: on a real glance-api that wants tokens of a real Keystone."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from include.lab.settings import from_environment
+from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
+from rolling_upgrade.hooks import keystone as hook
+from rolling_upgrade.hooks.keystone import KeystoneHook, Token
+from rolling_upgrade.services.image_probe import NAME as PROBE
+from rolling_upgrade.services.image_probe import try_image
+from rolling_upgrade.triggers.healthy import HEALTHY_SECONDS, HealthyTrigger
+from rolling_upgrade.triggers.waiting import Wait
+from tests.integration.parts.fleets import NAME, NEW
+from tests.integration.parts.glance import Glance, glance
+from tests.integration.parts.keystone import ADMIN_PASSWORD, PASSWORD, PROJECT, Keystone, keystone
+from tests.integration.parts.processes import free_port, running, until
+from tests.integration.parts.relay import own_certificate, relay_to
+from tests.integration.parts.services import service
+from tests.integration.parts.site import SetConnection, Site
+
+# Keystone and Glance take many seconds of processor time to start, once for all these tests.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+CREDENTIALS = "it_keystone"
+WRONG = "wr0ng-s3cr3t"
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A Keystone with a member and a reader of one project, and a Glance that asks it."""
+
+    keystone: Keystone
+    glance: Glance
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    settings = from_environment()
+    folder = tmp_path_factory.mktemp("keystone")
+    with (
+        keystone(folder, settings.cache) as identity,
+        glance(tmp_path_factory.mktemp("glance"), settings, identity) as images,
+    ):
+        identity.until_ready()
+        identity.create_accounts(glance="service", member="member", reader="reader")
+        yield Cloud(identity, images)
+
+
+@pytest.fixture
+def member(cloud: Cloud, set_connection: SetConnection) -> Token:
+    """A token that an ordinary member of the project gets."""
+    set_connection(CREDENTIALS, cloud.keystone.connection("member"))
+    return KeystoneHook(CREDENTIALS).token()
+
+
+@pytest.fixture
+def administrator(cloud: Cloud, set_connection: SetConnection) -> Token:
+    """A token of the administrator's own project, who is shown the images of all."""
+    extra = {"project_name": "admin"}
+    set_connection("it_admin", cloud.keystone.connection("admin", ADMIN_PASSWORD, extra=extra))
+    return KeystoneHook("it_admin").token()
+
+
+def names_of_images(cloud: Cloud, token: Token) -> list[str]:
+    answer = requests.get(cloud.glance.url, headers=dict(token.headers), timeout=20)
+    return sorted(image["name"] for image in answer.json()["images"])
+
+
+def create_image(cloud: Cloud, token: Token, **fields: str) -> str:
+    """An image as a probe leaves one that is cut off before its upload; gives its address."""
+    body = {"name": f"{PROBE}-node1", "disk_format": "raw", "container_format": "bare", **fields}
+    answer = requests.post(cloud.glance.url, json=body, headers=dict(token.headers), timeout=20)
+    assert answer.status_code == 201, answer.text
+    return f"{cloud.glance.url}/{answer.json()['id']}"
+
+
+def test_a_member_stores_reads_and_deletes_and_leaves_nothing(
+    cloud: Cloud, member: Token, administrator: Token
+) -> None:
+    trial = try_image("node1", "127.0.0.1", cloud.glance.port, member)
+
+    assert (trial.tried, trial.failure) == (True, None)
+    assert names_of_images(cloud, administrator) == []
+    assert list(cloud.glance.store.iterdir()) == []
+
+
+def test_leftovers_of_an_earlier_probe_are_deleted_and_images_of_others_are_not(
+    cloud: Cloud, member: Token, administrator: Token
+) -> None:
+    left = create_image(cloud, member, visibility="private")
+    others = create_image(cloud, administrator, visibility="public")
+    try:
+        trial = try_image("node1", "127.0.0.1", cloud.glance.port, member)
+
+        assert (trial.tried, trial.failure) == (True, None)
+        known = {url: requests.get(url, headers=dict(administrator.headers), timeout=20) for url in (left, others)}
+        assert [answer.status_code for answer in known.values()] == [404, 200]
+    finally:
+        requests.delete(others, headers=dict(administrator.headers), timeout=20)
+
+
+def test_without_a_token_a_node_that_wants_one_is_not_tried(cloud: Cloud) -> None:
+    trial = try_image("node1", "127.0.0.1", cloud.glance.port)
+
+    assert (trial.tried, trial.failure) == (False, None)
+
+
+def test_an_account_without_permission_is_told_from_all_else(cloud: Cloud, set_connection: SetConnection) -> None:
+    set_connection(CREDENTIALS, cloud.keystone.connection("reader"))
+
+    trial = try_image("node1", "127.0.0.1", cloud.glance.port, KeystoneHook(CREDENTIALS).token())
+
+    assert trial.failure == "a create of an image is forbidden to the account of connection it_keystone (403)"
+
+
+def test_a_token_that_the_node_does_not_take_is_a_failure(cloud: Cloud, member: Token) -> None:
+    token = replace(member, headers={"X-Auth-Token": "of-another-keystone"})
+
+    trial = try_image("node1", "127.0.0.1", cloud.glance.port, token)
+
+    refused = "the node does not take the token of connection it_keystone (401)"
+    assert trial.failure == f"a list by name of an image: {refused}"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"password": WRONG},
+        {"login": "nobody"},
+        {"extra": {"path": "/v3", "project_name": "elsewhere"}},
+        {"extra": {"path": "/v3", "project_name": PROJECT, "user_domain_name": "elsewhere"}},
+        {"extra": {"path": "/v3", "project_name": PROJECT, "project_domain_name": "elsewhere"}},
+    ],
+    ids=["password", "user", "project", "user-domain", "project-domain"],
+)
+def test_a_wrong_login_is_refused_and_no_secret_is_told(
+    cloud: Cloud, set_connection: SetConnection, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    set_connection(CREDENTIALS, {**cloud.keystone.connection("member"), **wrong})
+
+    with pytest.raises(PrecheckError) as caught:
+        KeystoneHook(CREDENTIALS).token()
+
+    assert caught.value.found == (
+        f"Keystone at {cloud.keystone.url} (connection it_keystone) refuses the login: "
+        "wrong user, password, project or domain, or no role in the project (401)."
+    )
+    for secret in (PASSWORD, WRONG):
+        assert secret not in f"{caught.value!r}{caught.value}{caplog.text}"
+
+
+def test_a_refusal_holds_for_a_while_so_that_no_account_is_locked(
+    cloud: Cloud, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_connection(CREDENTIALS, cloud.keystone.connection("member", WRONG))
+    asked = KeystoneHook(CREDENTIALS)
+    with pytest.raises(PrecheckError):
+        asked.token()
+    set_connection(CREDENTIALS, cloud.keystone.connection("member"))
+
+    with pytest.raises(PrecheckError, match="refuses the login"):
+        asked.token()
+    monkeypatch.setattr(hook, "HOLD_SECONDS", 0.0)
+    token = asked.token()
+
+    monkeypatch.undo()
+    assert asked.token() is token, "an answer that is not old is not asked for again"
+    assert token.headers["X-Auth-Token"] not in repr(token)
+
+
+def test_a_keystone_that_does_not_answer_is_asked_again_at_once(cloud: Cloud, set_connection: SetConnection) -> None:
+    port = free_port()
+    set_connection(CREDENTIALS, cloud.keystone.connection("member", port=port))
+    asked = KeystoneHook(CREDENTIALS)
+
+    with pytest.raises(UnreachableError) as caught:
+        asked.token()
+
+    assert caught.value.found == (
+        f"Keystone at http://127.0.0.1:{port}/v3 (connection it_keystone) cannot be reached: "
+        "[Errno 111] Connection refused."
+    )
+    set_connection(CREDENTIALS, cloud.keystone.connection("member"))
+    assert asked.token().connection == CREDENTIALS
+
+
+def test_an_address_that_is_not_keystones_is_told(cloud: Cloud, set_connection: SetConnection) -> None:
+    set_connection(CREDENTIALS, cloud.keystone.connection("member", port=cloud.glance.port))
+
+    with pytest.raises(PrecheckError, match="answers something else than Keystone's token to a login") as caught:
+        KeystoneHook(CREDENTIALS).token()
+
+    assert f":{cloud.glance.port}/v3 " in caught.value.found
+
+
+def test_a_certificate_is_verified(cloud: Cloud, set_connection: SetConnection, tmp_path: Path) -> None:
+    pem, port, ready = own_certificate(tmp_path / "own.pem"), free_port(), tmp_path / "ready"
+    (tmp_path / "relay.py").write_text(relay_to(cloud.keystone.port, pem))
+    extra = {"path": "/v3", "project_name": PROJECT}
+    over_tls = cloud.keystone.connection("member", schema="https", port=port)
+    command = [sys.executable, "-I", str(tmp_path / "relay.py"), str(port), str(ready)]
+    with running(command, tmp_path / "relay.log") as relay:
+        relay.until(ready.exists, "the relay")
+
+        set_connection(CREDENTIALS, {**over_tls, "extra": extra})
+        with pytest.raises(UnreachableError, match=r"cannot be reached: .*certificate verify failed"):
+            KeystoneHook(CREDENTIALS).token()
+
+        set_connection(CREDENTIALS, {**over_tls, "extra": {**extra, "cacert": str(pem)}})
+        assert KeystoneHook(CREDENTIALS).token().connection == CREDENTIALS
+
+
+@contextmanager
+def started(site: Site, cloud: Cloud) -> Iterator[None]:
+    """node1 on the new release, checked well by the balancers; requests to its own address are Glance's to answer."""
+    tree = site.root / "releases" / NEW
+    (tree / "bin" / "service").write_text(relay_to(cloud.glance.port))
+    with service(site.root, f"releases/{NEW}", site.profile.port):
+        site.start()
+        until(lambda: not healthy().why_not_healthy(site.wait()), "node1 to be healthy but for the image")
+        yield
+
+
+def healthy() -> HealthyTrigger:
+    return HealthyTrigger(fleet=NAME, nodes_from="plan")
+
+
+def waiting(site: Site, credentials: str | None, since_seconds: float = 0.0) -> Wait:
+    """The wait for node1 of an image service."""
+    wait = site.wait(since_seconds=since_seconds)
+    health = wait.fleet.health.model_copy(update={"credentials": credentials})
+    fleet = wait.fleet.model_copy(update={"health": health})
+    return replace(wait, fleet=fleet, profile=replace(wait.profile, image_api=True))
+
+
+def test_a_node_is_healthy_once_it_was_tried_with_an_image(site: Site, cloud: Cloud, administrator: Token) -> None:
+    good = cloud.keystone.connection("member")
+    with started(site, cloud):
+        record = healthy().poll(waiting(site, None))
+        assert isinstance(record, dict)
+        assert record["did"].endswith(
+            "; it was not tried with an image: it wants a token, and the fleet file names no health.credentials"
+        )
+
+        site.set_connection(CREDENTIALS, good)
+        record = healthy().poll(waiting(site, CREDENTIALS))
+        assert isinstance(record, dict)
+        assert "image" not in record["did"]
+        assert names_of_images(cloud, administrator) == []
+
+        site.set_connection(CREDENTIALS, {**good, "password": WRONG})
+        assert healthy().poll(waiting(site, CREDENTIALS)) is None, "not yet"
+        with pytest.raises(VerifyError, match=r"is not healthy after 180 s: Keystone at .* refuses the login: "):
+            healthy().poll(waiting(site, CREDENTIALS, HEALTHY_SECONDS + 1))
+
+        site.set_connection(CREDENTIALS, {**good, "port": free_port()})
+        with pytest.raises(VerifyError, match=r"is not healthy after 180 s: Keystone at .* cannot be reached: "):
+            healthy().poll(waiting(site, CREDENTIALS, HEALTHY_SECONDS + 1))
+
+        site.set_connection(CREDENTIALS, cloud.keystone.connection("reader"))
+        with pytest.raises(VerifyError, match="a create of an image is forbidden to the account of connection"):
+            healthy().poll(waiting(site, CREDENTIALS, HEALTHY_SECONDS + 1))
