@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,28 +12,34 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from include.lab.settings import from_environment
 from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
+from rolling_upgrade.fleet.inventory import load
 from rolling_upgrade.hooks import keystone as hook
 from rolling_upgrade.hooks.keystone import KeystoneHook, Token
+from rolling_upgrade.operators.preflight import PreflightOperator
+from rolling_upgrade.services import registry
 from rolling_upgrade.services.image_probe import NAME as PROBE
 from rolling_upgrade.services.image_probe import try_image
 from rolling_upgrade.triggers.healthy import HEALTHY_SECONDS, HealthyTrigger
 from rolling_upgrade.triggers.waiting import Wait
-from tests.integration.parts.fleets import NAME, NEW
+from tests.integration.parts.fleets import NAME, NEW, SERVICE, context
 from tests.integration.parts.glance import Glance, glance
 from tests.integration.parts.keystone import ADMIN_PASSWORD, PASSWORD, PROJECT, Keystone, keystone
 from tests.integration.parts.processes import free_port, running, until
 from tests.integration.parts.relay import own_certificate, relay_to
 from tests.integration.parts.services import service
 from tests.integration.parts.site import SetConnection, Site
+from tests.integration.parts.webhook import webhook
 
 # Keystone and Glance take many seconds of processor time to start, once for all these tests.
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 CREDENTIALS = "it_keystone"
 WRONG = "wr0ng-s3cr3t"
+EXTRA = {"path": "/v3", "project_name": PROJECT}
 
 
 @dataclass(frozen=True)
@@ -138,9 +144,9 @@ def test_a_token_that_the_node_does_not_take_is_a_failure(cloud: Cloud, member: 
     [
         {"password": WRONG},
         {"login": "nobody"},
-        {"extra": {"path": "/v3", "project_name": "elsewhere"}},
-        {"extra": {"path": "/v3", "project_name": PROJECT, "user_domain_name": "elsewhere"}},
-        {"extra": {"path": "/v3", "project_name": PROJECT, "project_domain_name": "elsewhere"}},
+        {"extra": {**EXTRA, "project_name": "elsewhere"}},
+        {"extra": {**EXTRA, "user_domain_name": "elsewhere"}},
+        {"extra": {**EXTRA, "project_domain_name": "elsewhere"}},
     ],
     ids=["password", "user", "project", "user-domain", "project-domain"],
 )
@@ -198,27 +204,57 @@ def test_a_keystone_that_does_not_answer_is_asked_again_at_once(cloud: Cloud, se
 
 def test_an_address_that_is_not_keystones_is_told(cloud: Cloud, set_connection: SetConnection) -> None:
     set_connection(CREDENTIALS, cloud.keystone.connection("member", port=cloud.glance.port))
-
     with pytest.raises(PrecheckError, match="answers something else than Keystone's token to a login") as caught:
         KeystoneHook(CREDENTIALS).token()
-
     assert f":{cloud.glance.port}/v3 " in caught.value.found
+
+    elsewhere = {**EXTRA, "path": "/identity/v3"}
+    set_connection(CREDENTIALS, cloud.keystone.connection("member", extra=elsewhere))
+    with pytest.raises(PrecheckError, match="answers 404 to a login: is this its address"):
+        KeystoneHook(CREDENTIALS).token()
+
+
+def test_a_proxy_before_keystone_that_answers_in_its_place(cloud: Cloud, set_connection: SetConnection) -> None:
+    with webhook() as proxy, webhook() as elsewhere:
+        set_connection(CREDENTIALS, cloud.keystone.connection("member", port=proxy.port))
+
+        proxy.status = 503
+        with pytest.raises(UnreachableError, match="answers 503 to a login"):
+            KeystoneHook(CREDENTIALS).token()
+
+        proxy.status, proxy.location = 307, f"http://127.0.0.1:{elsewhere.port}/v3/auth/tokens"
+        with pytest.raises(PrecheckError, match="answers something else than Keystone's token to a login"):
+            KeystoneHook(CREDENTIALS).token()
+
+    assert proxy.got[-1].json["auth"]["identity"]["password"]["user"]["password"] == PASSWORD
+    assert elsewhere.got == [], "a password is sent to Keystone's address and nowhere else"
+
+
+def test_a_node_that_sends_elsewhere_does_not_move_the_token(member: Token) -> None:
+    with webhook() as node, webhook() as elsewhere:
+        node.status, node.location = 301, f"http://127.0.0.1:{elsewhere.port}/v2/images"
+
+        trial = try_image("node1", "127.0.0.1", node.port, member)
+
+    assert trial.failure is not None
+    assert trial.failure.startswith("a list by name of an image answers 301 instead of 200")
+    assert node.got[0].headers["X-Auth-Token"] == member.headers["X-Auth-Token"]
+    assert elsewhere.got == []
 
 
 def test_a_certificate_is_verified(cloud: Cloud, set_connection: SetConnection, tmp_path: Path) -> None:
     pem, port, ready = own_certificate(tmp_path / "own.pem"), free_port(), tmp_path / "ready"
     (tmp_path / "relay.py").write_text(relay_to(cloud.keystone.port, pem))
-    extra = {"path": "/v3", "project_name": PROJECT}
     over_tls = cloud.keystone.connection("member", schema="https", port=port)
     command = [sys.executable, "-I", str(tmp_path / "relay.py"), str(port), str(ready)]
     with running(command, tmp_path / "relay.log") as relay:
         relay.until(ready.exists, "the relay")
 
-        set_connection(CREDENTIALS, {**over_tls, "extra": extra})
+        set_connection(CREDENTIALS, over_tls)
         with pytest.raises(UnreachableError, match=r"cannot be reached: .*certificate verify failed"):
             KeystoneHook(CREDENTIALS).token()
 
-        set_connection(CREDENTIALS, {**over_tls, "extra": {**extra, "cacert": str(pem)}})
+        set_connection(CREDENTIALS, {**over_tls, "extra": {**EXTRA, "cacert": str(pem)}})
         assert KeystoneHook(CREDENTIALS).token().connection == CREDENTIALS
 
 
@@ -272,3 +308,59 @@ def test_a_node_is_healthy_once_it_was_tried_with_an_image(site: Site, cloud: Cl
         site.set_connection(CREDENTIALS, cloud.keystone.connection("reader"))
         with pytest.raises(VerifyError, match="a create of an image is forbidden to the account of connection"):
             healthy().poll(waiting(site, CREDENTIALS, HEALTHY_SECONDS + 1))
+
+
+@pytest.fixture
+def preflight(
+    site: Site, releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Preflight of a node of an image service, whose fleet file names credentials and says what a test wants."""
+    monkeypatch.setitem(registry._SERVICES, SERVICE, replace(site.profile, image_api=True))
+    path = tmp_path / "fleets" / f"{NAME}.yaml"
+    content = yaml.safe_load(path.read_text())
+
+    def ask(node: str = "node1", **health: object) -> dict[str, Any]:
+        path.write_text(yaml.safe_dump({**content, "health": {"credentials": CREDENTIALS, **health}}))
+        return PreflightOperator(task_id="preflight", fleet=NAME, node=node).execute(context(load(path)))
+
+    return ask
+
+
+def test_preflight_refuses_a_fleet_whose_credentials_get_no_token(
+    cloud: Cloud, preflight: Callable[..., dict[str, Any]], set_connection: SetConnection
+) -> None:
+    with pytest.raises(PrecheckError, match="connection it_keystone cannot be used: "):
+        preflight()
+
+    set_connection(CREDENTIALS, cloud.keystone.connection("member", WRONG))
+    with pytest.raises(PrecheckError) as caught:
+        preflight()
+    assert caught.value.found == (
+        f"node1 is not ready for an upgrade: Keystone at {cloud.keystone.url} (connection it_keystone) refuses the "
+        "login: wrong user, password, project or domain, or no role in the project (401)."
+    )
+
+    set_connection(CREDENTIALS, cloud.keystone.connection("member", port=free_port()))
+    with pytest.raises(PrecheckError, match=r"connection it_keystone\) cannot be reached: .*refused\.\n"):
+        preflight()
+
+    set_connection(CREDENTIALS, cloud.keystone.connection("member"))
+    assert preflight()["did"].startswith("ready")
+
+
+def test_preflight_asks_for_a_token_only_where_one_is_used_and_once_a_run(
+    preflight: Callable[..., dict[str, Any]], site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with webhook() as keystone_of_all:
+        site.set_connection(CREDENTIALS, keystone_of_all.connection(login="member", password=PASSWORD, extra=EXTRA))
+        assert preflight(image=False)["did"].startswith("ready")
+        assert preflight(credentials=None)["did"].startswith("ready")
+        assert preflight("node2")["did"].startswith("ready")
+        assert keystone_of_all.got == []
+
+        with pytest.raises(PrecheckError):
+            preflight("node1")
+        assert len(keystone_of_all.got) == 1
+
+        monkeypatch.setitem(registry._SERVICES, SERVICE, site.profile)
+        assert preflight()["did"].startswith("ready"), "a service without images needs no token"

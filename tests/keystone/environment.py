@@ -57,9 +57,9 @@ def _install(folder: Path, cache: Path) -> None:
         # Shared with the builds of releases: what must be compiled is compiled once.
         "UV_CACHE_DIR": str(cache / "work" / "uv-cache"),
     }
-    make = [_UV, "venv", "--quiet", "--no-config", "--relocatable", "--allow-existing", "--python", sys.executable]
-    run([*make, folder], environment=environment)
-    install = [
+    make: list[str | Path] = [_UV, "venv", "--quiet", "--no-config", "--relocatable", "--allow-existing"]
+    run([*make, "--python", sys.executable, folder], environment=environment)
+    install: list[str | Path] = [
         _UV, "pip", "install", "--quiet", "--no-config", "--system-certs", "--require-hashes", "--link-mode=copy",
         "--compile-bytecode", "--python", folder / "bin" / "python", "-r", LOCK,
     ]  # fmt: skip

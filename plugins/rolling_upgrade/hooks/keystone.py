@@ -16,6 +16,8 @@ HOLD_SECONDS = 60.0
 """For how long an answer of Keystone holds. A wait that asks twice a second would get an account locked
 (``[security_compliance] lockout_failure_attempts`` of Keystone) where its password is wrong."""
 
+_ELSE = "something else than Keystone's token"
+
 
 @dataclass(frozen=True)
 class Login:
@@ -127,6 +129,7 @@ def _failure(connection: str, address: str, error: Exception) -> RollingUpgradeE
 
     where = f"Keystone at {address} (connection {connection})"
     safe = "nothing was asked of a node, nor changed."
+    answer = error.http_status if isinstance(error, exceptions.HttpError) else None
     if isinstance(error, exceptions.Unauthorized):
         return PrecheckError(
             f"{where} refuses the login: wrong user, password, project or domain, or no role in the project (401).",
@@ -135,17 +138,14 @@ def _failure(connection: str, address: str, error: Exception) -> RollingUpgradeE
             next_step="correct the connection in Airflow or the account in Keystone, then clear this task.",
         )
     if isinstance(error, (exceptions.ConnectionError, exceptions.HttpServerError, OSError)):
-        server_error = isinstance(error, exceptions.HttpServerError)
-        found = f"answers {error.http_status} to a login" if server_error else f"cannot be reached: {_root(error)}"
         return UnreachableError(
-            f"{where} {found}.",
+            f"{where} answers {answer} to a login." if answer else f"{where} cannot be reached: {_root(error)}.",
             expected="a token for the connection's project.",
             safe=safe,
             next_step="bring Keystone back, or correct the connection and its cacert, then clear this task.",
         )
-    answer = error.http_status if isinstance(error, exceptions.HttpError) else "something else than Keystone's token"
     return PrecheckError(
-        f"{where} answers {answer} to a login: is this its address?",
+        f"{where} answers {answer or _ELSE} to a login: is this its address?",
         expected="a token for the connection's project.",
         safe=safe,
         next_step="correct the connection's host, schema, port or path, then clear this task.",
