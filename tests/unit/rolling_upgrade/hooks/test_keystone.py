@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from airflow.sdk import Connection
 
+from include.lab.settings import PROJECT_ROOT
 from rolling_upgrade.hooks.keystone import Login, Token, login_of
 
 SECRET = "s3cr3t"
@@ -59,3 +63,12 @@ def test_what_is_missing_or_wrong_is_named_without_the_secret(
 def test_no_secret_is_shown() -> None:
     assert SECRET not in repr(read())
     assert SECRET not in repr(Token("ops_keystone", "1", {"X-Auth-Token": SECRET}))
+
+
+def test_what_a_workflow_imports_leaves_the_client_out() -> None:
+    """The dag processor and the triggerer import these modules again and again."""
+    modules = "rolling_upgrade.operators.preflight, rolling_upgrade.triggers.healthy"
+    program = f"import sys, {modules}; print([name for name in ('keystoneauth1', 'requests') if name in sys.modules])"
+    path = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "plugins")}
+    done = subprocess.run([sys.executable, "-c", program], env=path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
