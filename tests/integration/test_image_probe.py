@@ -22,9 +22,10 @@ from rolling_upgrade.hooks.keystone import KeystoneHook, Token
 from rolling_upgrade.operators.preflight import PreflightOperator
 from rolling_upgrade.services import registry
 from rolling_upgrade.services.image_probe import NAME as PROBE
-from rolling_upgrade.services.image_probe import try_image
+from rolling_upgrade.services.image_probe import SIZE, try_image
 from rolling_upgrade.triggers.healthy import HEALTHY_SECONDS, HealthyTrigger
 from rolling_upgrade.triggers.waiting import Wait
+from tests.integration.parts.bad_glance import bad_glance
 from tests.integration.parts.fleets import NAME, NEW, SERVICE, context
 from tests.integration.parts.glance import Glance, glance
 from tests.integration.parts.keystone import ADMIN_PASSWORD, PASSWORD, PROJECT, Keystone, keystone
@@ -114,6 +115,32 @@ def test_leftovers_of_an_earlier_probe_are_deleted_and_images_of_others_are_not(
         assert [answer.status_code for answer in known.values()] == [404, 200]
     finally:
         requests.delete(others, headers=dict(administrator.headers), timeout=20)
+
+
+def test_a_node_that_gives_other_bytes_back_or_takes_none_fails_and_is_left_without_the_image() -> None:
+    with bad_glance() as node:
+        node.content = bytes(SIZE)
+        trial = try_image("node1", "127.0.0.1", node.port)
+        assert trial.failure == f"a download gives other bytes than the upload had ({SIZE} of {SIZE})"
+        assert node.images == set()
+
+        node.upload_status = 503
+        trial = try_image("node1", "127.0.0.1", node.port)
+        assert trial.failure == "an upload of an image answers 503 instead of 204: "
+        assert node.images == set()
+
+
+def test_a_proxy_of_the_environment_does_not_answer_in_the_nodes_place(
+    cloud: Cloud, member: Token, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with webhook() as proxy:
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+
+        trial = try_image("node1", "127.0.0.1", cloud.glance.port, member)
+
+    assert (trial.failure, proxy.got) == (None, [])
 
 
 def test_without_a_token_a_node_that_wants_one_is_not_tried(cloud: Cloud) -> None:
