@@ -33,21 +33,24 @@ def give_to_user(path: Path) -> None:
     os.chown(path, *invoking_user())
 
 
-def sudo_command(arguments: list[str], environment: dict[str, str]) -> list[str]:
+def sudo_command(arguments: list[str], environment: dict[str, str], module: str = "include.lab") -> list[str]:
     """The same command through sudo. ``GLANCE_LAB_*`` goes along as words, as sudoers may forbid an environment."""
     kept = [f"{name}={value}" for name, value in sorted(environment.items()) if name.startswith("GLANCE_LAB_")]
     # Root must not leave compiled files in a clone that is not root's.
     own = [f"PYTHONPATH={PROJECT_ROOT}:{PROJECT_ROOT / 'plugins'}", "PYTHONDONTWRITEBYTECODE=1"]
-    return ["sudo", "--", "/usr/bin/env", *own, *kept, sys.executable, "-m", "include.lab", *arguments]
+    return ["sudo", "--", "/usr/bin/env", *own, *kept, sys.executable, "-m", module, *arguments]
 
 
-def need_root() -> None:
-    """Run this same command again through sudo unless it is root's already. Raises LabError without sudo."""
+def need_root(module: str = "include.lab") -> None:
+    """Run this same command again through sudo unless it is root's already. Raises LabError without sudo.
+
+    ``module`` is what ``python -m`` was given.
+    """
     if os.geteuid() == 0:
         return
     _require_sudo()
     sys.stdout.flush()
-    os.execvp("sudo", sudo_command(sys.argv[1:], dict(os.environ)))  # noqa: S606
+    os.execvp("sudo", sudo_command(sys.argv[1:], dict(os.environ), module))  # noqa: S606
 
 
 def need_root_with_environment(option: str) -> None:

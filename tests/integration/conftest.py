@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -102,3 +103,14 @@ def _site(
     monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
     with site(tmp_path, small_service, ssh_server, set_connection, inter=getattr(request, "param", "100ms")) as made:
         yield made
+
+
+@pytest.fixture
+def releases(site: Site) -> Path:
+    """The folder of archives, with the new release's in it."""
+    folder = Path(site.fleet.releases.archives)
+    folder.mkdir()
+    content = b"an archive"
+    (folder / fleets.ARCHIVE).write_bytes(content)
+    (folder / f"{fleets.ARCHIVE}.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  {fleets.ARCHIVE}\n")
+    return folder

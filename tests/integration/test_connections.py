@@ -11,6 +11,7 @@ from rolling_upgrade.errors import PrecheckError
 from rolling_upgrade.fleet.inventory import Balancer, Database, Node
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.database import DatabaseHook, service_login
+from rolling_upgrade.hooks.keystone import KeystoneHook
 from rolling_upgrade.hooks.node import NodeHook
 
 pytestmark = pytest.mark.integration
@@ -22,6 +23,7 @@ USES: dict[str, Callable[[], object]] = {
     "balancer": lambda: BalancerHook.from_connection(Balancer(name="lb1", connection="it_broken", backend="b")),
     "database": lambda: DatabaseHook(DATABASE),
     "service": lambda: service_login(DATABASE),
+    "keystone": lambda: KeystoneHook("it_broken").token(),
 }
 EVERYWHERE = {
     "missing": None,

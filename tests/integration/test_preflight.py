@@ -12,23 +12,10 @@ import yaml
 from rolling_upgrade.errors import PrecheckError, UnreachableError
 from rolling_upgrade.fleet.inventory import load
 from rolling_upgrade.operators.preflight import PreflightOperator
-from tests.integration.parts.fleets import NAME, NEW, context
+from tests.integration.parts.fleets import ARCHIVE, NAME, context
 from tests.integration.parts.site import Site
 
 pytestmark = pytest.mark.integration
-
-ARCHIVE = f"small-{NEW}.tar.gz"
-
-
-@pytest.fixture
-def releases(site: Site) -> Path:
-    """The folder of archives, with the new release's in it."""
-    folder = Path(site.fleet.releases.archives)
-    folder.mkdir()
-    content = b"an archive"
-    (folder / ARCHIVE).write_bytes(content)
-    (folder / f"{ARCHIVE}.sha256").write_text(f"{hashlib.sha256(content).hexdigest()}  {ARCHIVE}\n")
-    return folder
 
 
 def preflight(site: Site) -> dict[str, Any]:

@@ -31,5 +31,6 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 echo "The tests make the lab anew, and take it down at the end."
 ./lab build 8<&-
+PYTHONPATH=.:plugins .venv/bin/python -m tests.keystone.environment 8<&-
 PYTHONPATH=.:plugins .venv/bin/python -m pytest tests/unit tests/integration tests/e2e tests/drills \
     -m "not drill or handful" "$@" 2>&1 | tee "$log"

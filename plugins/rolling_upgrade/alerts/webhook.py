@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from airflow.sdk import BaseHook
@@ -11,6 +10,7 @@ from airflow.sdk import BaseHook
 from rolling_upgrade.alerts.alert import Alert
 from rolling_upgrade.alerts.sending import NotDeliveredError
 from rolling_upgrade.fleet.inventory import WebhookAlert
+from rolling_upgrade.hooks.connections import http_address
 
 TIMEOUT_SECONDS = 10.0
 
@@ -35,18 +35,8 @@ def deliver(channel: WebhookAlert, alert: Alert) -> None:
 
 
 def url_of(connection: Any) -> str:
-    """``host`` with schema (default http) and port, and the extra ``path`` or ``endpoint``; or a whole URL as host.
-
-    Raises NotDeliveredError when that is no HTTP URL.
-    """
-    host = str(connection.host or "")
-    url = host if "://" in host else f"{connection.schema or 'http'}://{host}"
-    if connection.port and urlsplit(url).port is None:
-        parts = urlsplit(url)
-        url = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
-    extra = connection.extra_dejson
-    if path := str(extra.get("path") or extra.get("endpoint") or ""):
-        url = f"{url.rstrip('/')}/{path.lstrip('/')}"
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise NotDeliveredError("its host and schema make no HTTP URL")
-    return url
+    """The address to POST to, as ``http_address`` reads it. Raises NotDeliveredError when that is no HTTP URL."""
+    try:
+        return http_address(connection)
+    except ValueError as error:
+        raise NotDeliveredError(str(error)) from error

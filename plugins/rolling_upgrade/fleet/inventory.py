@@ -98,7 +98,9 @@ class Health(_Model):
     """What a node must do before it gets requests again, beyond answering its probes."""
 
     image: bool = True
-    """Upload, download and delete a small image through the node itself, where it takes requests without a token."""
+    """Upload, download and delete a small image through the node itself."""
+    credentials: Name | None = None
+    """The connection that leads to Keystone, for a token; without one, only nodes that want no token are so tried."""
 
 
 OnDrainTimeout = Literal["hold", "ask", "cut"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 from rolling_upgrade.errors import PrecheckError
 
@@ -23,3 +25,21 @@ def usable(connection: str) -> Iterator[None]:
             safe="nothing was asked or changed through it.",
             next_step="make or correct the connection in Airflow, then clear this task.",
         ) from error
+
+
+def http_address(connection: Any) -> str:
+    """``host`` with schema (default http) and port, and the extra ``path`` or ``endpoint``; or a whole URL as host.
+
+    Raises ValueError when that is no HTTP URL.
+    """
+    host = str(connection.host or "")
+    url = host if "://" in host else f"{connection.schema or 'http'}://{host}"
+    if connection.port and urlsplit(url).port is None:
+        parts = urlsplit(url)
+        url = parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
+    extra = connection.extra_dejson
+    if path := str(extra.get("path") or extra.get("endpoint") or ""):
+        url = f"{url.rstrip('/')}/{path.lstrip('/')}"
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ValueError("its host and schema make no HTTP URL")
+    return url

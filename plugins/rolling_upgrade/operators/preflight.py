@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rolling_upgrade.decisions.rotation import Rotation, unknown_to
-from rolling_upgrade.errors import PrecheckError
+from rolling_upgrade.errors import PrecheckError, UnreachableError
 from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.hooks.keystone import KeystoneHook
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 
 SPACE_FACTOR = 8
@@ -16,10 +17,13 @@ SPACE_FACTOR = 8
 
 
 class PreflightOperator(NodeOperator):
-    """Asks the node over SSH and each balancer about it; finds the release's archive. Changes nothing."""
+    """Asks the node over SSH and each balancer about it; finds the release's archive; gets a token of Keystone.
+
+    Changes nothing.
+    """
 
     def step(self, step: NodeStep, context: Any) -> Record:
-        wrong = [*_about_balancers(step), *_about_archive(step), *_about_node(step)]
+        wrong = [*_about_balancers(step), *_about_archive(step), *_about_node(step), *_about_credentials(step)]
         if wrong:
             raise PrecheckError(
                 f"{step.node.name} is not ready for an upgrade: " + "; ".join(wrong) + ".",
@@ -70,3 +74,16 @@ def _about_node(step: NodeStep) -> list[str]:
     if free < needed and step.release not in step.ssh.observe(step.profile).complete_releases:
         wrong.append(f"{step.profile.root} has {free >> 20} MiB free, {needed >> 20} MiB are needed")
     return wrong
+
+
+def _about_credentials(step: NodeStep) -> list[str]:
+    """Only the first node's: a wrong password, sent for every node at once, could get the account locked."""
+    health = step.fleet.health
+    wanted = step.profile.image_api and health.image and step.node.name == step.plan.nodes[0]
+    if not health.credentials or not wanted:
+        return []
+    try:
+        KeystoneHook(health.credentials).token()
+    except (PrecheckError, UnreachableError) as error:
+        return [error.found.removesuffix(".")]
+    return []

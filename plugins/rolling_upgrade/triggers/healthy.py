@@ -7,16 +7,19 @@ from typing import Any
 from rolling_upgrade.decisions.proof import NodeView, why_not_proven
 from rolling_upgrade.decisions.restarts import crash_loops, why_not_steady
 from rolling_upgrade.decisions.rotation import Rotation
-from rolling_upgrade.errors import VerifyError
+from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.hooks.answers import why_wrong
 from rolling_upgrade.hooks.balancers import Balancers
+from rolling_upgrade.hooks.keystone import KeystoneHook
 from rolling_upgrade.hooks.node import NodeHook
-from rolling_upgrade.services.image_probe import why_image_fails
+from rolling_upgrade.services.image_probe import try_image
 from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
 
 HEALTHY_SECONDS = 180.0
 """How long a node may take from start to its first correct answers."""
+
+_NOT_TRIED = "; it was not tried with an image: it wants a token, and the fleet file names no health.credentials"
 
 
 class HealthyTrigger(WaitTrigger):
@@ -30,11 +33,14 @@ class HealthyTrigger(WaitTrigger):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._restarts: int | None = None
+        self._keystone: KeystoneHook | None = None
+        self._left_out = ""
 
     def poll(self, wait: Wait) -> Record | None:
         reasons = self.why_not_healthy(wait)
         if not reasons:
-            return record(f"answers correctly on {wait.release} after {wait.elapsed:.1f} s", changed=False)
+            did = f"answers correctly on {wait.release} after {wait.elapsed:.1f} s{self._left_out}"
+            return record(did, changed=False)
         self.say("not yet: " + "; ".join(reasons))
         if wait.elapsed > HEALTHY_SECONDS:
             raise _unhealthy(wait, f"is not healthy after {HEALTHY_SECONDS:.0f} s: " + "; ".join(reasons) + ".")
@@ -60,9 +66,22 @@ class HealthyTrigger(WaitTrigger):
         reasons += [restarted] if restarted else []
         reasons += why_not_proven(node, wait.release)
         if not reasons and wait.profile.image_api and wait.fleet.health.image:
-            failed = why_image_fails(wait.node.name, wait.node.address, wait.profile.port)
+            failed = self.why_image_fails(wait)
             reasons += [failed] if failed else []
         return reasons
+
+    def why_image_fails(self, wait: Wait) -> str | None:
+        """Why the node cannot be tried with an image, or what it does wrong with one; None when all is well."""
+        token, credentials = None, wait.fleet.health.credentials
+        if credentials:
+            self._keystone = self._keystone or KeystoneHook(credentials)
+            try:
+                token = self._keystone.token()
+            except (PrecheckError, UnreachableError) as error:
+                return error.found.removesuffix(".")
+        trial = try_image(wait.node.name, wait.node.address, wait.profile.port, token)
+        self._left_out = "" if trial.tried else _NOT_TRIED
+        return trial.failure
 
 
 def _unhealthy(wait: Wait, found: str) -> VerifyError:

@@ -18,6 +18,7 @@ NAME = "it"
 SERVICE = "small"
 SCHEMA = "glance"
 OLD, NEW = "1.0.0", "2.0.0"
+ARCHIVE = f"{SERVICE}-{NEW}.tar.gz"
 RUN = "manual__2030-01-01T00:00:00+00:00"
 
 

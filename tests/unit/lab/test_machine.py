@@ -83,7 +83,8 @@ def test_sudo_passes_the_lab_s_variables_as_words_and_nothing_else() -> None:
     assert words[0] == "sudo"
     assert "GLANCE_LAB_NODES=5" in words
     assert not any("SECRET" in word for word in words)
-    assert words[-1] == "up"
+    assert words[-3:] == ["-m", "include.lab", "up"]
+    assert privileges.sudo_command([], {}, "tests.keystone.environment")[-1] == "tests.keystone.environment"
 
 
 def test_a_saved_environment_is_private_and_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,12 @@ def test_who_is_told_is_read_from_the_file_and_nobody_by_default(tmp_path: Path)
     assert inventory.load(LAB).alerts == ()
 
 
+def test_credentials_are_the_name_of_a_connection_and_none_by_default(tmp_path: Path) -> None:
+    assert inventory.load(LAB).health.credentials is None
+    named = inventory.load(written(tmp_path, health={"credentials": "ops_keystone"}))
+    assert (named.health.image, named.health.credentials) == (True, "ops_keystone")
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -50,6 +56,7 @@ def test_who_is_told_is_read_from_the_file_and_nobody_by_default(tmp_path: Path)
         ({"password": "secret"}, "password"),
         ({"backup": {"directory": "relative"}}, "relative"),
         ({"defaults": {"min_in_rotation": 0}}, "min_in_rotation"),
+        ({"health": {"credentials": "a secret?"}}, "health.credentials"),
         ({"alerts": [{"kind": "pager", "connection": "ops"}]}, "pager"),
         ({"alerts": [{"kind": "webhook"}]}, "connection"),
         ({"alerts": [{"kind": "webhook", "connection": "ops", "password": "secret"}]}, "password"),

@@ -104,7 +104,7 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         (sync_to_async, _on_a_thread),
         (record_module.now, lambda: datetime.fromtimestamp(EPOCH + now(), UTC).isoformat()),
         (stage_release.expected_sum, lambda step: ""),
-        (image_probe.why_image_fails, lambda *_: None),
+        (image_probe.try_image, lambda *_: image_probe.Trial(tried=True)),
         (inventory.load_named, lambda name: under.simulation.fleet),
         (catalogue.load, lambda: REAL_CATALOGUE),
         (database.DatabaseHook, lambda asked: SimulatedDatabase(under.world)),
