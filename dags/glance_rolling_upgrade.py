@@ -7,16 +7,17 @@ step works; that is in the package ``rolling_upgrade``.
 from __future__ import annotations
 
 import warnings
-from typing import get_args
 
-from airflow.sdk import DAG, Param, TaskGroup, task, task_group
+from airflow.sdk import DAG, TaskGroup, task
 
 from rolling_upgrade.alerts.deaths import default_args
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
-from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, WhenToContract, fleet_files
+from rolling_upgrade.fleet.inventory import Fleet, fleet_files
 from rolling_upgrade.fleet.inventory import load as load_fleet
+from rolling_upgrade.form import upgrade_form
+from rolling_upgrade.node_turns import one_node_at_a_time
 from rolling_upgrade.operators.approve_contract import ApproveContractOperator
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
 from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
@@ -33,85 +34,9 @@ from rolling_upgrade.sensors.waits import (
     NoOldServicesSensor,
     PhaseCompleteSensor,
     SoakSensor,
-    TurnSensor,
 )
 
-ANY_TYPE = ("string", "integer", "number", "boolean", "array", "object")
 NEW_NODE = "{{ ti.xcom_pull(task_ids='plan')[0] }}"
-
-
-def field(kind: str, *, optional: bool = True) -> list[str]:
-    """The type of a field: the form draws the first one, and every other passes too, for `plan` to refuse by name."""
-    return [kind, *(other for other in ANY_TYPE if other != kind), *(["null"] if optional else [])]
-
-
-def form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
-    """The trigger form. `plan` checks every value, so that the form and the REST API are refused alike."""
-    return {
-        "target_release": Param(
-            catalogue.versions[-1],
-            type=field("string", optional=False),
-            title="Target release",
-            examples=list(catalogue.versions),
-            description="The release to move the fleet to: the next one, or from one SLURP release to the next.",
-        ),
-        "nodes": Param(
-            list(fleet.node_names),
-            type=field("array"),
-            title="Nodes",
-            examples=list(fleet.node_names),
-            description="The nodes to upgrade, in this order. Contract runs once no node of the fleet is left behind.",
-        ),
-        "new_node": Param(
-            None,
-            type=field("string"),
-            title="New node",
-            examples=list(fleet.node_names),
-            description="The node that is upgraded first and runs the database phases. Empty: the first of the nodes.",
-        ),
-        "drain_timeout_seconds": Param(
-            fleet.defaults.drain_timeout_seconds,
-            type=field("integer"),
-            title="Drain timeout (seconds)",
-            description="How long a node may take to finish its requests.",
-        ),
-        "on_drain_timeout": Param(
-            fleet.defaults.on_drain_timeout,
-            type=field("string"),
-            title="When a drain takes longer",
-            examples=list(get_args(OnDrainTimeout)),
-            values_display={
-                "hold": "hold: back into rotation, and the run waits for you",
-                "ask": "ask: a person decides in Airflow",
-                "cut": "cut: whoever is still served gets an error",
-            },
-            description="Nothing is cut unless this says so, or a person does when asked.",
-        ),
-        "soak_seconds": Param(
-            fleet.defaults.soak_seconds,
-            type=field("integer"),
-            title="Soak (seconds)",
-            description="How long a node is watched after its return before the next one begins.",
-        ),
-        "contract": Param(
-            fleet.defaults.contract,
-            type=field("string"),
-            title="Contract",
-            examples=list(get_args(WhenToContract)),
-            values_display={
-                "ask": "ask: once a person has approved it in Airflow",
-                "now": "now: as soon as it is proven that no old service is left",
-                "later": "later: not in this run",
-            },
-            description="After contract the old release cannot come back without restoring the database.",
-        ),
-        "dry_run": Param(
-            False,
-            type=field("boolean"),
-            title="Dry run",
-            description="Show the plan and end. Nothing is changed.",
-        ),
-    }
 
 
 def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
@@ -125,7 +50,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         catchup=False,
         # One run at a time changes a fleet: `plan` sees to it, and names the run that does. Here a second would queue.
         max_active_runs=16,
-        params=form(fleet, catalogue),
+        params=upgrade_form(fleet, catalogue),
         default_args=default_args(name),
         tags=["rolling-upgrade", fleet.service, name],
     ) as dag:
@@ -168,23 +93,9 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
                 >> SoakSensor(task_id="soak", fleet=name, nodes_from="plan", after="new_node_in.return_to_rotation")
             )
 
-        @task_group(group_id="remaining_nodes")
-        def remaining_nodes(node: str) -> None:
-            at = {"fleet": name, "node": node, "map_index_template": "{{ task.node }}"}
-            wait = {"fleet": name, "nodes_from": "line_up"}
-            (
-                TurnSensor(task_id="turn", last_step="remaining_nodes.soak", first="new_node_in.soak")
-                >> TakeOutOperator(task_id="take_out", **at)
-                >> DrainedSensor(task_id="drained", after="remaining_nodes.take_out", **wait)
-                >> StopOperator(task_id="stop", drained="remaining_nodes.drained", **at)
-                >> SwitchReleaseOperator(task_id="switch_release", **at)
-                >> StartOperator(task_id="start", **at)
-                >> HealthySensor(task_id="healthy", after="remaining_nodes.start", **wait)
-                >> ReturnToRotationOperator(task_id="return_to_rotation", left="remaining_nodes.take_out", **at)
-                >> SoakSensor(task_id="soak", after="remaining_nodes.return_to_rotation", **wait)
-            )
-
-        remaining = remaining_nodes.expand(node=line_up(plan.output))
+        remaining = one_node_at_a_time(
+            name, "remaining_nodes", line_up(plan.output), nodes_from="line_up", first="new_node_in.soak"
+        )
 
         # With no remaining node the group is skipped, and the run goes on; a failure anywhere stops it here.
         no_old_services = NoOldServicesSensor(

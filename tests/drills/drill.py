@@ -164,7 +164,14 @@ class NewRun:
     state: State
 
 
-Then = GoesOn | Waits | Fails | Asks | NewRun
+@dataclass(frozen=True)
+class RollsBack:
+    """Nobody clears anything: a rollback finds the fleet so, and brings it back to the release before."""
+
+    state: State
+
+
+Then = GoesOn | Waits | Fails | Asks | NewRun | RollsBack
 
 
 @dataclass(frozen=True)

@@ -33,20 +33,21 @@ class DrillError(AssertionError):
 
 
 class Run:
-    """A run of the upgrade, begun here."""
+    """A run of the upgrade, begun here, or of another workflow."""
 
-    def __init__(self, airflow: RunningAirflow, conf: dict[str, Any]) -> None:
+    def __init__(self, airflow: RunningAirflow, conf: dict[str, Any], dag: str = DAG_ID) -> None:
         self.airflow = airflow
-        self.id = airflow.api.trigger(DAG_ID, CONF | conf)
+        self.dag = dag
+        self.id = airflow.api.trigger(dag, conf if dag != DAG_ID else CONF | conf)
 
     def steps(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Every task instance by its task id and map index."""
         return {
-            (one["task_id"], int(one["map_index"])): one for one in self.airflow.api.task_instances(DAG_ID, self.id)
+            (one["task_id"], int(one["map_index"])): one for one in self.airflow.api.task_instances(self.dag, self.id)
         }
 
     def state(self) -> str:
-        return self.airflow.api.run_state(DAG_ID, self.id)
+        return self.airflow.api.run_state(self.dag, self.id)
 
     def instance(self, step: Step) -> dict[str, Any]:
         """The step's task instance; without a state where there is none yet."""
@@ -113,7 +114,7 @@ class Run:
         task, index = step.key
         number = tries or int(self.instance(step)["try_number"]) or 1
         try:
-            return self.airflow.api.log(DAG_ID, self.id, task, number, index)
+            return self.airflow.api.log(self.dag, self.id, task, number, index)
         except (AirflowError, requests.RequestException) as error:
             return f"(no log: {error})"
 
@@ -121,7 +122,7 @@ class Run:
         """The logs of all steps that have failed."""
         return "\n".join(
             f"--- {task}[{index}], try {one['try_number']}\n"
-            + self.airflow.api.log(DAG_ID, self.id, task, max(1, int(one["try_number"])), index)[-4000:]
+            + self.airflow.api.log(self.dag, self.id, task, max(1, int(one["try_number"])), index)[-4000:]
             for (task, index), one in self.steps().items()
             if one["state"] == "failed"
         )
@@ -129,7 +130,7 @@ class Run:
     def clear(self, steps: tuple[Step, ...]) -> None:
         """As an operator does: these steps with what follows them, of that node alone where they are a node's."""
         keys = [step.key for step in steps]
-        self.airflow.api.clear(DAG_ID, self.id, [task if index < 0 else (task, index) for task, index in keys])
+        self.airflow.api.clear(self.dag, self.id, [task if index < 0 else (task, index) for task, index in keys])
 
     def mark_failed(self, step: Step) -> None:
         self.airflow.api.call("PATCH", self._path(step), json={"new_state": "failed"})
@@ -137,14 +138,14 @@ class Run:
     def answer(self, step: Step, option: str) -> None:
         """Answer the question that the step asks, over the API that Airflow's page uses. Waits for the question."""
         task, index = step.key
-        path = f"/dags/{DAG_ID}/dagRuns/{self.id}/taskInstances/{task}/{index}/hitlDetails"
+        path = f"/dags/{self.dag}/dagRuns/{self.id}/taskInstances/{task}/{index}/hitlDetails"
         until(lambda: self._asked(path), f"the question of {step}", seconds=60, every=EVERY)
         self.airflow.api.call("PATCH", path, json={"chosen_options": [option]})
 
     def question(self, step: Step) -> None:
         """Wait until the step asks."""
         task, index = step.key
-        path = f"/dags/{DAG_ID}/dagRuns/{self.id}/taskInstances/{task}/{index}/hitlDetails"
+        path = f"/dags/{self.dag}/dagRuns/{self.id}/taskInstances/{task}/{index}/hitlDetails"
         until(lambda: self._asked(path), f"the question of {step}", seconds=90, every=EVERY)
 
     def _asked(self, path: str) -> bool:
@@ -157,7 +158,7 @@ class Run:
 
     def xcom(self, step: Step, key: str = "return_value") -> Any:
         task, index = step.key
-        return self.airflow.api.xcom(DAG_ID, self.id, task, key, index)
+        return self.airflow.api.xcom(self.dag, self.id, task, key, index)
 
     def began(self, step: Step) -> datetime:
         return datetime.fromisoformat(self.instance(step)["start_date"])
@@ -191,7 +192,7 @@ class Run:
 
     def _path(self, step: Step) -> str:
         task, index = step.key
-        path = f"/dags/{DAG_ID}/dagRuns/{self.id}/taskInstances/{task}"
+        path = f"/dags/{self.dag}/dagRuns/{self.id}/taskInstances/{task}"
         return f"{path}/{index}" if index >= 0 else path
 
 
@@ -205,5 +206,7 @@ def before(step: Step) -> Step:
         return Step("migration_complete")
     if step.task in ("expand", "migrate"):
         return Step("switch_release", NODES[0]) if step.task == "expand" else Step("expand_complete")
+    if step.task == "approve_contract":
+        return Step("no_old_services")
     order = (*OUT_STEPS, "start", "healthy", "return_to_rotation", "soak")
     return Step(order[order.index(step.task) - 1], step.node)

@@ -6,6 +6,8 @@ but those that the fault itself cuts, never are two nodes out, and nothing that 
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.drills.drill import (
     EXPANDED,
     NEW,
@@ -20,6 +22,7 @@ from tests.drills.drill import (
     Kill,
     Moment,
     NewRun,
+    RollsBack,
     State,
     Step,
     Waits,
@@ -28,6 +31,8 @@ from tests.drills.drill import (
 SERVES_OLD = State("26 26 26")
 NODE1_STOPPED = State("- 26 26", out=("node1",), held=("node1",))
 NODE1_OFF = State("- 26 26", out=("node1",), silent=("node1",))
+NODE1_EXPANDED = State("- 26 26", out=("node1",), held=("node1",), heads=EXPANDED)
+NODE1_NEW_OUT = State("28 26 26", out=("node1",), heads=EXPANDED)
 NODE1_DONE = State("28 26 26", heads=EXPANDED)
 NODE2_OUT = State("28 26 26", out=("node2",), heads=EXPANDED)
 NODE2_HELD = State("28 26 26", out=("node2",), held=("node2",), heads=EXPANDED)
@@ -435,4 +440,30 @@ BY_HAND = [
     ),
 ]
 
-DRILLS = [*BALANCERS, *NODES_AND_SSH, *DRAINS, *RELEASES, *AIRFLOW, *BY_HAND]
+
+def rolled_back(name: str, at: Step, state: State, *, when: Moment = Moment.ABOUT_TO_BEGIN, **more: Any) -> Drill:
+    """The run is given up at that step, and a rollback follows."""
+    return Drill(f"rolled back {name}", Hand.RUN_FAILED, at=at, when=when, then=RollsBack(state), **more)
+
+
+ROLLBACKS = [
+    rolled_back(
+        "in a drain",
+        Step("drained", "node1"),
+        State("26 26 26", out=("node1",)),
+        when=Moment.AT_WORK,
+        given=KEEPS_NODE1_BUSY,
+    ),
+    rolled_back("with a node drained", Step("stop", "node1"), State("26 26 26", out=("node1",))),
+    rolled_back("with a node stopped", Step("switch_release", "node1"), NODE1_STOPPED),
+    rolled_back("with a node switched", Step("expand"), NODE1_STOPPED),
+    rolled_back("with the schema expanded", Step("migrate"), NODE1_EXPANDED, handful=True),
+    rolled_back("with the data migrated", Step("start", "node1"), NODE1_EXPANDED),
+    rolled_back("with the new node started", Step("return_to_rotation", "node1"), NODE1_NEW_OUT),
+    rolled_back("with the new node in rotation", Step("take_out", "node2"), NODE1_DONE),
+    rolled_back("with the second node stopped", Step("switch_release", "node2"), NODE2_STOPPED),
+    rolled_back("with the last node left", Step("take_out", "node3"), State("28 28 26", heads=EXPANDED)),
+    rolled_back("right before contract", Step("approve_contract"), State("28 28 28", heads=EXPANDED)),
+]
+
+DRILLS = [*BALANCERS, *NODES_AND_SSH, *DRAINS, *RELEASES, *AIRFLOW, *BY_HAND, *ROLLBACKS]

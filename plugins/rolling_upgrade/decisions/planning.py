@@ -74,6 +74,8 @@ class Plan:
     contract: WhenToContract
     dry_run: bool
     heads: tuple[str, ...]
+    goes_back: bool = False
+    """A rollback: the target is the release before, and the schema stays as it is."""
 
     @property
     def why_no_contract(self) -> str:
@@ -134,14 +136,10 @@ def make_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: 
         why_not = catalogue.why_not_from(catalogue.release(version), target)
         if why_not:
             raise _refused(f"{node} runs {version}: {why_not}", "a release that this one can be upgraded to")
-    if not any(observed.releases.values()):
-        raise _refused(
-            f"no node of {', '.join(fleet.node_names)} is proven to run any release",
-            "a fleet that serves, to begin with",
-        )
+    refuse_unless_serving(observed, fleet)
     _refuse_schema(observed.heads, target, catalogue)
     old = [name for name, version in observed.releases.items() if version != target.version]
-    nodes = _out_first(request, observed, old)
+    nodes = order_of_turns(request, observed, old)
     return Plan(
         fleet=fleet.name,
         from_releases=dict(observed.releases),
@@ -158,7 +156,16 @@ def make_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: 
     )
 
 
-def _out_first(request: Request, observed: Observation, old: Sequence[str]) -> tuple[str, ...]:
+def refuse_unless_serving(observed: Observation, fleet: Fleet) -> None:
+    """Raise RefusedError when no node is proven to run anything: then there is nothing to keep serving."""
+    if not any(observed.releases.values()):
+        raise _refused(
+            f"no node of {', '.join(fleet.node_names)} is proven to run any release",
+            "a fleet that serves, to begin with",
+        )
+
+
+def order_of_turns(request: Request, observed: Observation, old: Sequence[str]) -> tuple[str, ...]:
     """The order of turns: a node that is out of rotation already goes first, since no other may leave beside it.
 
     It is out because an earlier run ended half-way, or because somebody took it out. Raises RefusedError when that
@@ -222,8 +229,10 @@ def describe(plan: Plan) -> list[str]:
         found = plan.from_releases.get(name) or "not proven"
         does = "passed over" if name in plan.already_there else f"{found} -> {plan.target_release}"
         role = "new node: upgraded first, runs the database phases" if name == plan.nodes[0] else "remaining node"
-        lines.append(f"{name}: {does} ({role})")
-    if plan.why_no_contract:
+        lines.append(f"{name}: {does}" + ("" if plan.goes_back else f" ({role})"))
+    if plan.goes_back:
+        lines.append("database: stays as it is; it serves both releases until contract")
+    elif plan.why_no_contract:
         lines.append(f"contract: not in this run; {plan.why_no_contract}")
     else:
         asked = ", and once a person has approved it" if plan.contract == "ask" else ""

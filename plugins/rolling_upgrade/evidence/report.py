@@ -56,7 +56,9 @@ def as_lines(report: Mapping[str, Any]) -> list[str]:
     nodes: Sequence[Mapping[str, Any]] = report["nodes"]
     return [
         f"fleet {report['fleet']}: {report['from_release']} -> {report['to_release']} in {report['duration_s']:.1f} s",
-        f"database: db check {report['db_check']}, revisions {', '.join(report['db_heads'])}{_contracted(report)}",
+        "database: "
+        + (f"db check {report['db_check']}, " if report["db_check"] is not None else "")
+        + f"revisions {', '.join(report['db_heads'])}{_contracted(report)}",
         *(
             f"{node['name']}: proven on {node['release_proven']}, out of rotation {_said(node['out_of_rotation_s'])} "
             f"(drain {_said(node['drain_s'])}){_decided(node)}"

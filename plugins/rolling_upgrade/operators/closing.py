@@ -43,11 +43,13 @@ class VerifyOperator(FleetOperator):
         servers = {fleet.node(name).server_name for name in plan.nodes}
         views = Balancers.from_connections(fleet).views()
         wrong.extend(str(view) for view in views if view.server in servers and view.rotation is not Rotation.IN)
-        state = schema_state(NodeHook.from_connection(fleet.node(plan.nodes[0])), profile, plan.target_release)
-        contracted = context["ti"].xcom_pull(task_ids=CONTRACT_TASK)
-        allowed = {SchemaState.CURRENT} if contracted else {SchemaState.CURRENT, SchemaState.CONTRACT_NEEDED}
-        if state not in allowed:
-            wrong.append(f"db check says {state.value} ({state.name.lower()})")
+        state = None
+        if not plan.goes_back:  # the release before cannot read an expanded schema's revisions
+            state = schema_state(NodeHook.from_connection(fleet.node(plan.nodes[0])), profile, plan.target_release)
+            contracted = context["ti"].xcom_pull(task_ids=CONTRACT_TASK)
+            allowed = {SchemaState.CURRENT} if contracted else {SchemaState.CURRENT, SchemaState.CONTRACT_NEEDED}
+            if state not in allowed:
+                wrong.append(f"db check says {state.value} ({state.name.lower()})")
         if wrong:
             raise VerifyError(
                 "the fleet is not as this run should leave it: " + "; ".join(wrong) + ".",
@@ -57,10 +59,11 @@ class VerifyOperator(FleetOperator):
             )
         return self.say(
             record(
-                f"{', '.join(plan.nodes)} run {plan.target_release} and are in rotation; db check {state.value}",
+                f"{', '.join(plan.nodes)} run {plan.target_release} and are in rotation"
+                + (f"; db check {state.value}" if state else ""),
                 changed=False,
                 proven=proven,
-                db_check=state.value,
+                db_check=state.value if state else None,
                 db_heads=list(DatabaseHook(fleet.database).heads()),
             )
         )
@@ -73,7 +76,7 @@ class ReportOperator(FleetOperator):
         ti, plan = context["ti"], plan_of(context)
         verified = ti.xcom_pull(task_ids="verify")
         started, finished = context["dag_run"].start_date, datetime.now(UTC)
-        first = plan.nodes[0]
+        group, mapped = ("nodes", plan.nodes) if plan.goes_back else ("remaining_nodes", plan.nodes[1:])
         report = {
             "fleet": plan.fleet,
             "run_id": context["run_id"],
@@ -89,8 +92,11 @@ class ReportOperator(FleetOperator):
             "approval": ti.xcom_pull(task_ids=APPROVAL_TASK),
             "contracted": bool(ti.xcom_pull(task_ids=CONTRACT_TASK)),
             "nodes": [
-                node_report(_records(ti, name, None if name == first else index - 1), verified["proven"].get(name))
-                for index, name in enumerate(plan.nodes)
+                node_report(
+                    _records(ti, name, group, mapped.index(name) if name in mapped else None),
+                    verified["proven"].get(name),
+                )
+                for name in plan.nodes
             ],
         }
         for line in as_lines(report):
@@ -107,8 +113,9 @@ class ReportOperator(FleetOperator):
             self.log.error("this run still holds the fleet, until another run of this Airflow takes over: %s", error)
 
 
-def _records(ti: Any, name: str, index: int | None) -> NodeRecords:
-    out, back = ("new_node_out", "new_node_in") if index is None else ("remaining_nodes", "remaining_nodes")
+def _records(ti: Any, name: str, group: str, index: int | None) -> NodeRecords:
+    """Those of a node at its index in the mapped group, or of the new node, which has its own groups."""
+    out, back = ("new_node_out", "new_node_in") if index is None else (group, group)
     which = -1 if index is None else index
 
     def pull(task: str) -> Record | None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from rolling_upgrade.decisions.claims import Holder
-from rolling_upgrade.decisions.planning import Observation, describe, make_plan, read_request
+from rolling_upgrade.decisions.planning import Observation, Plan, describe, make_plan, read_request
 from rolling_upgrade.decisions.proof import proven_release
+from rolling_upgrade.decisions.rollback import make_rollback_plan, read_rollback
 from rolling_upgrade.decisions.rotation import views_of
 from rolling_upgrade.errors import UnreachableError
+from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load_named
 from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.claims import hold, other_holder, refuse_other_holder, this_run
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.node import NodeHook
+from rolling_upgrade.hooks.phase import refuse_running_phase
 from rolling_upgrade.operators.step import PLAN_KEY, FleetOperator
 from rolling_upgrade.services.registry import profile_of
 
@@ -29,11 +32,7 @@ class PlanOperator(FleetOperator):
     def execute(self, context: Any) -> list[str]:
         fleet = load_named(self.fleet)
         catalogue = load_catalogue()
-        request = read_request(dict(context["params"]), fleet, catalogue)
-        if not request.dry_run:
-            # First, since what else could be refused is what the other run is doing to the fleet just now.
-            refuse_other_holder(fleet, this_run(context["ti"]))
-        plan = make_plan(request, _observe(fleet), fleet, catalogue)
+        plan = self._plan(dict(context["params"]), fleet, catalogue, this_run(context["ti"]))
         for line in describe(plan):
             self.log.info("%s", line)
         self._claim(fleet, this_run(context["ti"]), dry_run=plan.dry_run)
@@ -41,6 +40,13 @@ class PlanOperator(FleetOperator):
         if plan.dry_run:
             self._skip_the_rest(context)
         return list(plan.nodes)
+
+    def _plan(self, form: dict[str, Any], fleet: Fleet, catalogue: Catalogue, me: Holder) -> Plan:
+        request = read_request(form, fleet, catalogue)
+        if not request.dry_run:
+            # First, since what else could be refused is what the other run is doing to the fleet just now.
+            refuse_other_holder(fleet, me)
+        return make_plan(request, _observe(fleet), fleet, catalogue)
 
     def _claim(self, fleet: Fleet, me: Holder, *, dry_run: bool) -> None:
         if dry_run:
@@ -56,6 +62,19 @@ class PlanOperator(FleetOperator):
         raise DownstreamTasksSkipped(
             tasks=[task.task_id for task in context["task"].get_flat_relatives(upstream=False)]
         )
+
+
+class PlanRollbackOperator(PlanOperator):
+    """The same for a rollback: the release before, while the schema still serves it."""
+
+    def _plan(self, form: dict[str, Any], fleet: Fleet, catalogue: Catalogue, me: Holder) -> Plan:
+        if form.get("dry_run") is not True:
+            refuse_other_holder(fleet, me)
+        # A phase at work would change the schema beneath the release that comes back.
+        refuse_running_phase(fleet, profile_of(fleet.service))
+        observed = _observe(fleet)
+        request = read_rollback(form, fleet, catalogue, observed)
+        return make_rollback_plan(request, observed, fleet, catalogue)
 
 
 def _observe(fleet: Fleet) -> Observation:

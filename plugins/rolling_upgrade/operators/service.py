@@ -8,6 +8,7 @@ from typing import Any
 from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView, why_not_proven, why_not_stopped
+from rolling_upgrade.decisions.rollback import RESTORE, serves
 from rolling_upgrade.decisions.rotation import Rotation, is_in, is_out, views_of
 from rolling_upgrade.errors import PrecheckError, VerifyError
 from rolling_upgrade.evidence.record import Record, read, record
@@ -164,7 +165,7 @@ class SwitchReleaseOperator(NodeOperator):
 class StartOperator(NodeOperator):
     """Start the unit on the new release, and let the balancers check the node again without sending requests.
 
-    Refuses while the database has not been expanded and migrated for it.
+    Refuses while the database has not been expanded and migrated for it; on the way back, once it was contracted.
     """
 
     def step(self, step: NodeStep, context: Any) -> Record:
@@ -173,7 +174,10 @@ class StartOperator(NodeOperator):
         if proven and is_in(step.node.server_name, step.balancers.names, step.balancers.views()):
             return record(f"runs {step.release} and is in rotation: passed over", changed=False)
         if not proven:
-            _refuse_too_early(step, context)
+            if step.plan.goes_back:
+                _refuse_contracted(step)
+            else:
+                _refuse_too_early(step, context)
             if view.current != step.release:
                 raise PrecheckError(
                     f"{step.node.name} is switched to {view.current}.",
@@ -209,6 +213,18 @@ def _let_check(step: NodeStep) -> None:
             safe="the service was not started.",
             next_step="see who else changes the server's state on the balancers, then clear this task.",
         )
+
+
+def _refuse_contracted(step: NodeStep) -> None:
+    found = DatabaseHook(step.fleet.database).heads()
+    if serves(load_catalogue().release(step.release), found):
+        return
+    raise PrecheckError(
+        f"the database is at {', '.join(found) or 'no revision'}, which {step.release} cannot use: contract has run.",
+        expected=f"a schema that still serves {step.release}.",
+        safe=f"{step.node.name} was not started and is out of rotation; the other nodes serve.",
+        next_step="upgrade this node again with a run of the upgrade; " + RESTORE + ".",
+    )
 
 
 def _refuse_too_early(step: NodeStep, context: Any) -> None:

@@ -52,11 +52,11 @@ class NodeSensor(TriggererSensor):
 
 
 class TurnSensor(TriggererSensor):
-    """Holds a node until the new node has finished ``first``, and every node before it in the group ``last_step``."""
+    """Holds a node until every node before it in the group has finished ``last_step``, and the new node ``first``."""
 
     trigger = "rolling_upgrade.triggers.turn.TurnTrigger"
 
-    def __init__(self, *, last_step: str, first: str, **kwargs: Any) -> None:
+    def __init__(self, *, last_step: str, first: str | None = None, **kwargs: Any) -> None:
         super().__init__(trigger_kwargs={"last_step": last_step, "first": first}, **kwargs)
 
 

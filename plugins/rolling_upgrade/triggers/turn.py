@@ -23,7 +23,7 @@ class TurnTrigger(BaseTrigger):
 
     poll_seconds = 0.5
 
-    def __init__(self, last_step: str, first: str) -> None:
+    def __init__(self, last_step: str, first: str | None = None) -> None:
         super().__init__()
         self.last_step = last_step
         self.first = first
@@ -44,6 +44,6 @@ class TurnTrigger(BaseTrigger):
 
     async def _states(self, ti: Any) -> dict[str, str | None]:
         answer = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-            dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[self.first, self.last_step]
+            dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=list(filter(None, [self.first, self.last_step]))
         )
         return dict(answer.get(ti.run_id, {}))

@@ -123,7 +123,7 @@ class Mutation:
 
 MUTATIONS = {
     "another node out is no obstacle": Mutation(
-        [(why_not_take_out, without_other_out), (planning._out_first, as_asked)], ["new_run"], nodes=4
+        [(why_not_take_out, without_other_out), (planning.order_of_turns, as_asked)], ["new_run"], nodes=4
     ),
     "capacity is not asked": Mutation([(why_not_take_out, without_capacity)], ["path_cut"]),
     "one balancer decides who may leave": Mutation([(why_not_take_out, of_one_balancer)], ["path_cut"]),
@@ -169,7 +169,7 @@ MUTATIONS = {
         [
             (phase.refuse_running_phase, passes),
             (why_not_take_out, without_other_out),
-            (planning._out_first, as_asked),
+            (planning.order_of_turns, as_asked),
         ],
         ["new_run"],
         nodes=4,
