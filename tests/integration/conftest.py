@@ -13,7 +13,7 @@ from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.services import registry
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts import fleets
-from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SERVICE, MariaDB, mariadb
+from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SCRATCH, SERVICE, MariaDB, mariadb
 from tests.integration.parts.processes import free_port
 from tests.integration.parts.site import SetConnection, Site, site
 from tests.integration.parts.sshd import ADDRESSES, Sshd, sshd
@@ -53,7 +53,11 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaD
 def database(database_server: MariaDB, set_connection: SetConnection) -> MariaDB:
     """The server with an empty schema, no claim, the lab's two users, and Airflow connections for both."""
     schema = fleets.SCHEMA
-    database_server.run(f"CREATE OR REPLACE DATABASE {schema}", "DROP DATABASE IF EXISTS rolling_upgrade")
+    database_server.run(
+        f"CREATE OR REPLACE DATABASE {schema}",
+        "DROP DATABASE IF EXISTS rolling_upgrade",
+        f"DROP DATABASE IF EXISTS {SCRATCH}",
+    )
     database_server.user(OPERATOR, schema, *OPERATOR_GRANTS)
     database_server.user(SERVICE, schema, "GRANT ALL ON {schema}.* TO {user}")
     set_connection("it_database", database_server.connection(OPERATOR))
