@@ -88,6 +88,8 @@ def _restore(asked: argparse.Namespace, store: Store, name: str) -> None:
     _check_names(target, scratch)
     database = Database(connection=asked.connection, service_connection=asked.connection, name=target)
     with sql_session(asked.connection) as session, dump_lock(database):
+        if target != manifest.database:
+            _refuse_there(session, target)
         if not asked.despite_sessions:
             _refuse_sessions(session, target)
         _say(f"{name}: {manifest.database} of fleet {manifest.fleet}, as of {manifest.begun}, "
@@ -135,6 +137,16 @@ def _check_names(target: str, scratch: str) -> None:
             expected=f"two different names of at most {LONGEST_SCHEMA} characters.",
             safe=UNTOUCHED,
             next_step="choose others with --into and --scratch.",
+        )
+
+
+def _refuse_there(session: SqlSession, schema: str) -> None:
+    if character_set_of(session, schema):
+        raise RefusedError(
+            f"schema {schema} is there, and is not the one that was dumped.",
+            expected="no schema of that name: what is in it would be lost.",
+            safe=UNTOUCHED,
+            next_step="choose another name with --into, or drop that schema yourself.",
         )
 
 

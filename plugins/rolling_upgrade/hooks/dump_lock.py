@@ -25,7 +25,7 @@ class DumpLock:
     """The lock while it is held."""
 
     def __init__(self, session: SqlSession, name: str) -> None:
-        self._session = session
+        self.session = session
         self._name = name
 
     def check(self) -> None:
@@ -33,7 +33,7 @@ class DumpLock:
         import MySQLdb
 
         try:
-            held = self._session.value("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", self._name) == 1
+            held = self.session.value("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", self._name) == 1
         except MySQLdb.Error:
             held = False  # the session is gone, and the lock with it
         if not held:
@@ -58,13 +58,13 @@ def dump_lock(database: Database) -> Iterator[DumpLock]:
 @contextmanager
 def no_dump_runs(database: Database) -> Iterator[None]:
     """While the block lasts no dump of this database runs or begins. Raises PrecheckError while one does."""
-    with sql_session(database.connection) as session, dump_lock(database):
-        # A dump whose owner was killed has ended only when the server says so: it may wait for a table.
-        reading = session.value(
+    with dump_lock(database) as lock:
+        # One by another hand has no lock; one whose owner was killed may still wait in the server for a table.
+        reading = lock.session.value(
             "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = %s AND INFO LIKE %s", database.name, READING
         )
         if reading is not None:
-            raise _under_way(session, database, str(reading))
+            raise _under_way(lock.session, database, str(reading))
         yield
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from paramiko import SFTPClient
 
 SUM_SECONDS = 3600.0
+PARTIAL = ".partial"
 WORKER = "worker"
 
 
@@ -197,5 +198,7 @@ def manifest_of(store: Store, name: str) -> Manifest:
 
 
 def write_text(store: Store, name: str, text: str) -> None:
-    with store.create(name) as file:
+    """A file that is complete or not there."""
+    with store.create(name + PARTIAL) as file:
         file.write(text.encode())
+    store.rename(name + PARTIAL, name)

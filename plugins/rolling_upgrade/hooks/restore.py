@@ -53,7 +53,7 @@ def load(login: Login, schema: str, lines: Iterable[bytes], *, logged: bool = Tr
     program = tool(CLIENT)
     with option_file(login) as options, tempfile.TemporaryFile() as errors:
         quiet = [] if logged else [f"--init-command={UNLOGGED}"]
-        command = [*DIES_WITH_US, program, options, "--batch", *quiet, schema]
+        command = [*DIES_WITH_US, program, options, "--batch", *quiet, f"--database={schema}"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors) as client:
             assert client.stdin is not None  # noqa: S101 - it was asked for
             try:
@@ -67,7 +67,8 @@ def load(login: Login, schema: str, lines: Iterable[bytes], *, logged: bool = Tr
             status = client.wait()
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip()
-    return f"{program} ended with {status}: {said[-800:]}" if status else ""
+    # Before the error stands the statement, with whatever the rows hold.
+    return f"{program} ended with {status}: {said[max(said.rfind('ERROR '), 0) :][-800:]}" if status else ""
 
 
 def contents_of(session: SqlSession, schema: str) -> Contents:

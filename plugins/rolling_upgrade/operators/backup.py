@@ -29,7 +29,7 @@ from rolling_upgrade.hooks.client_tools import login_of
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.dump import Dumped, write_dump
 from rolling_upgrade.hooks.dump_lock import DumpLock, dump_lock
-from rolling_upgrade.hooks.dump_store import Store, dumps_of, manifests, write_text
+from rolling_upgrade.hooks.dump_store import PARTIAL, Store, dumps_of, manifests, write_text
 from rolling_upgrade.hooks.phase import refuse_running_phase
 from rolling_upgrade.hooks.restore import (
     UnreadableError,
@@ -45,7 +45,6 @@ from rolling_upgrade.operators.step import FleetOperator
 from rolling_upgrade.services.registry import profile_of
 
 DUMP = ".sql.gz"
-PARTIAL = ".partial"
 CHECKSUM = ".sha256"
 SIZE = "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s"
 
@@ -86,7 +85,7 @@ def _apply(fleet: Fleet, me: Holder, lock: DumpLock) -> Record:
     """Dump under another name, prove it, and only then give it its own."""
     with dumps_of(fleet) as store, sql_session(fleet.database.connection) as session:
         store.prepare()
-        _clean(store)
+        _clean(fleet, store)
         _refuse_no_space(fleet, store, session)
         refuse_foreign(session, fleet.scratch_schema, fleet.database.name)
         begun = now()
@@ -159,12 +158,13 @@ def _prove(fleet: Fleet, store: Store, session: SqlSession, manifest: Manifest) 
         raise _failed(f"the dump, restored into {scratch}, is not what was dumped: " + "; ".join(reasons))
 
 
-def _clean(store: Store) -> None:
+def _clean(fleet: Fleet, store: Store) -> None:
     """Remove what killed tries left: nobody else writes here while the lock is held."""
     names = store.names()
     for name in names:
-        dump = name.removesuffix(SUFFIX).removesuffix(CHECKSUM)
-        if name.endswith(DUMP + PARTIAL) or (name != dump and dump.endswith(DUMP) and dump not in names):
+        dump = name.removesuffix(PARTIAL).removesuffix(SUFFIX).removesuffix(CHECKSUM)
+        ours = dump.startswith(f"{fleet.database.name}-") and dump.endswith(DUMP)
+        if ours and (name.endswith(PARTIAL) or dump not in names):
             store.remove(name)
 
 

@@ -41,10 +41,10 @@ class DatabasePhaseOperator(NodeOperator):
         if action is not UnitAction.ATTACH:
             refuse_running_phase(step.fleet, step.profile)
             self.precheck(step, context)
+            if action is UnitAction.START_OVER:
+                self.log.info("an earlier try of %s ended; it is started again", remote.unit)
+                remote.forget()
             with no_dump_runs(step.fleet.database):
-                if action is UnitAction.START_OVER:
-                    self.log.info("an earlier try of %s ended; it is started again", remote.unit)
-                    remote.forget()
                 remote.start()
         self.log.info("%s runs as unit %s", self.phase.value, remote.unit)
         if not self.waits:
