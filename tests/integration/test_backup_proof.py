@@ -69,7 +69,7 @@ def test_what_is_written_while_the_dump_is_made_is_not_missed_in_it(small_schema
         ("mariadb-dump", '"$real" "$@"; exit 3', "mariadb-dump ended with 3"),
         ("mariadb", 'sed "/^(7,/d" | "$real" "$@"', f"images has {ROWS - 1} rows instead of {ROWS}"),
         ("mariadb", 'sed "s/^(.head_a.)/(1)/" | "$real" "$@"', "it is at 1, head_b instead of head_a, head_b"),
-        ("mariadb", 'sed "s/TRIGGER on_image.*/SELECT 1/" | "$real" "$@"', "it has 0 triggers instead of 1"),
+        ("mariadb", '{ cat; echo "DROP TRIGGER on_image;"; } | "$real" "$@"', "it has 0 triggers instead of 1"),
         ("mariadb", 'sed "s/CREATE TABLE .log./CREATE TABLE a_log/" | "$real" "$@"', "mariadb ended with 1: ERROR 1146"),
         ("mariadb", 'head -c 20000 | "$real" "$@"', "mariadb ended with 1: ERROR 1064"),
         ("mariadb", 'cat >/dev/null', "it lacks 4 tables"),

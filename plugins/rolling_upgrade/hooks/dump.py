@@ -24,6 +24,7 @@ DENIED = re.compile(r"access denied|privilege|command denied", re.IGNORECASE)
 class Dumped:
     """How a dump ended, what the tool said, and what it wrote."""
 
+    program: str
     status: int
     said: str
     content: DumpContent
@@ -75,4 +76,4 @@ def _write(login: Login, program: str, arguments: Sequence[str], target: BinaryI
                 raise
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip()
-    return Dumped(status, said, reader.content, version(program), no_position)
+    return Dumped(program, status, said, reader.content, version(program), no_position)

@@ -118,7 +118,7 @@ def _dump(fleet: Fleet, store: Store, session: SqlSession, manifest: Manifest) -
     with store.create(manifest.file + PARTIAL) as target:
         dumped = write_dump(login_of(fleet.database.connection), fleet.database.name, target, position=position)
     if dumped.status != 0:
-        raise _failed(f"{dumped.tool.split()[0]} ended with {dumped.status}: {dumped.said[-800:]}")
+        raise _failed(f"{dumped.program} ended with {dumped.status}: {dumped.said[-800:]}")
     if reasons := why_not_whole(dumped.content, DatabaseHook.of_service(fleet.database).stored_objects()):
         raise _failed("; ".join(reasons))
     partial = manifest.file + PARTIAL
