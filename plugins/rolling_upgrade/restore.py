@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Connections that Airflow keeps in its database are found too where that is configured, as on a scheduler.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     try:
-        with store_at(str(PurePosixPath(asked.dump).parent), asked.on) as store:
+        with store_at(str(PurePosixPath(asked.dump).parent), asked.host) as store:
             _restore(asked, store, PurePosixPath(asked.dump).name)
     except (RollingUpgradeError, OSError) as error:
         print(error, file=sys.stderr)
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--connection", required=True, metavar="ID", help="Airflow connection of a login that may restore"
     )
     parser.add_argument(
-        "--on", default=WORKER, metavar="ID", help="SSH connection of the host that has DUMP; else here"
+        "--host", default=WORKER, metavar="ID", help="SSH connection of the host that has DUMP; else here"
     )
     parser.add_argument("--into", metavar="SCHEMA", help="another schema than the one that was dumped")
     parser.add_argument("--scratch", metavar="SCHEMA", help="where it is tried first; default <SCHEMA>_restore_check")
@@ -96,7 +96,9 @@ def _restore(asked: argparse.Namespace, store: Store, name: str) -> None:
              f"{sum(manifest.contents.rows.values())} rows in {len(manifest.contents.rows)} tables, "
              f"at {', '.join(manifest.contents.heads) or 'no revision'}; whole, by its checksum.")  # fmt: skip
         if not asked.yes and not _confirmed(target):
-            raise RefusedError("nobody said yes.", expected=f"the name {target}, or --yes.", next_step="say it again.")
+            raise RefusedError(
+                "nobody said yes.", expected=f"the name {target}, or --yes.", safe=UNTOUCHED, next_step="say it again."
+            )
         dump = _Dump(asked.connection, store, manifest, session)
         _try_first(dump, target, scratch)
         if not asked.despite_sessions:

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,6 +25,7 @@ from tests.integration.parts.sshd import ADDRESSES, Sshd
 pytestmark = pytest.mark.integration
 
 SCRATCH_ALL = f"GRANT ALL ON {SCRATCH}.* TO {{user}}"
+
 
 def restore(database: MariaDB, path: Path, schema: str) -> None:
     database.run(f"CREATE OR REPLACE DATABASE {schema}")

@@ -13,7 +13,6 @@ import pytest
 
 from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
 from tests.integration.parts.backups import Backup, Tools, fingerprint, manifest_of, nothing_was_changed
-from tests.integration.parts.fleets import NAME, SCHEMA
 from tests.integration.parts.mariadb import SCRATCH, MariaDB
 from tests.integration.parts.processes import free_port
 from tests.integration.parts.site import SetConnection
@@ -51,7 +50,7 @@ def test_no_dump_is_begun_without_room(small_schema: MariaDB, backup: Backup, to
 
 def test_dumps_beyond_those_that_stay_are_deleted_and_nothing_else(small_schema: MariaDB, backup: Backup) -> None:
     backup.has(keep=2)
-    first = next_run_first = backup("run 1")
+    first = backup("run 1")
     second = next_run(small_schema, backup, "run 2")
     # What is not this fleet's stays, whatever it looks like and however old.
     foreign = {
@@ -60,7 +59,7 @@ def test_dumps_beyond_those_that_stay_are_deleted_and_nothing_else(small_schema:
         "notes.txt": b"mine",
         "other.sql.gz": b"of another fleet",
         "other.sql.gz.json": json.dumps(
-            manifest_of(next_run_first) | {"file": "other.sql.gz", "fleet": "other", "begun": "2001-01-01T00:00:00+00:00"}
+            manifest_of(first) | {"file": "other.sql.gz", "fleet": "other", "begun": "2001-01-01T00:00:00+00:00"}
         ).encode(),
         "taken.sql.gz": b"named by another's description",
         "taken.sql.gz.json": json.dumps(manifest_of(first) | {"begun": "2001-01-01T00:00:00+00:00"}).encode(),
@@ -154,7 +153,7 @@ def test_a_worker_without_the_tools_is_named(
 def remote(backup: Backup, reachable_nodes: Sshd, set_connection: SetConnection) -> Backup:
     """The same folder, behind a connection of its own."""
     set_connection("it_database_host", reachable_nodes.connection(ADDRESSES[2]))
-    backup.has(on="it_database_host")
+    backup.has(host="it_database_host")
     return backup
 
 
@@ -163,7 +162,7 @@ def test_a_dump_is_written_on_another_host_and_proven_from_there(small_schema: M
     record = remote()
 
     path = Path(record["path"])
-    assert record["on"] == "it_database_host"
+    assert record["host"] == "it_database_host"
     assert remote.files() == [path.name, f"{path.name}.json", f"{path.name}.sha256"]
     assert [(remote.folder / name).stat().st_mode & 0o777 for name in remote.files()] == [0o600] * 3
     assert hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"] == manifest_of(record)["sha256"]
@@ -176,7 +175,7 @@ def test_a_dump_is_written_on_another_host_and_proven_from_there(small_schema: M
 
 
 def test_dumps_on_another_host_are_retained_alike(small_schema: MariaDB, remote: Backup) -> None:
-    remote.has(on="it_database_host", keep=1)
+    remote.has(host="it_database_host", keep=1)
     remote("run 1")
     (remote.folder / "glance-9.sql.gz.partial").write_text("left")
     second = next_run(small_schema, remote, "run 2")
@@ -187,9 +186,11 @@ def test_dumps_on_another_host_are_retained_alike(small_schema: MariaDB, remote:
 
 def test_no_dump_is_begun_without_room_on_another_host(small_schema: MariaDB, remote: Backup) -> None:
     before = fingerprint(small_schema)
-    remote.has(on="it_database_host", space_factor=1e9)
+    remote.has(host="it_database_host", space_factor=1e9)
 
-    with pytest.raises(PrecheckError, match=rf"no room for a dump in .* on {ADDRESSES[2]} \(connection it_database_host\)"):
+    with pytest.raises(
+        PrecheckError, match=rf"no room for a dump in .* on {ADDRESSES[2]} \(connection it_database_host\)"
+    ):
         remote()
 
     nothing_was_changed(small_schema, remote, before)
@@ -227,5 +228,3 @@ def test_the_scratch_schema_may_have_another_name(small_schema: MariaDB, backup:
 
     assert backup()["changed"] is True
     assert small_schema.run(f"SHOW TABLES IN {SCRATCH}") == [("precious",)]
-    assert backup.fleet.name == NAME
-    assert SCHEMA == backup.fleet.database.name

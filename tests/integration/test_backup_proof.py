@@ -1,5 +1,7 @@
 """A dump is kept only when it was restored and compared: real tools, a real MariaDB, and damage of every kind."""
 
+# ruff: noqa: S608 - every word of these statements is the tests' own
+
 from __future__ import annotations
 
 import gzip
@@ -33,7 +35,7 @@ pytestmark = pytest.mark.integration
 def test_what_is_written_while_the_dump_is_made_is_not_missed_in_it(small_schema: MariaDB, backup: Backup) -> None:
     """Rows are compared as of the dump, not as they are when it is proven."""
     over = threading.Event()
-    written = []
+    written: list[int] = []
 
     def write() -> None:
         connection = small_schema.connect(SERVICE, SCHEMA)
@@ -65,12 +67,12 @@ def test_what_is_written_while_the_dump_is_made_is_not_missed_in_it(small_schema
         ("mariadb-dump", '"$real" "$@" | head -c 20000', "it ends with"),
         ("mariadb-dump", '"$real" "$@" | sed "/^CREATE TABLE .log/,/^)/d"', "it holds 3 of 4 tables"),
         ("mariadb-dump", '"$real" "$@" | sed "/CREATE.*EVENT/d"', "it holds 0 of 1 events"),
-        ("mariadb-dump", '"$real" "$1" --databases "${@:2}"', "it names a schema itself, so it is not a dump of one schema"),
+        ("mariadb-dump", '"$real" "$1" --databases "${@:2}"', "it names a schema itself"),
         ("mariadb-dump", '"$real" "$@"; exit 3', "mariadb-dump ended with 3"),
         ("mariadb", 'sed "/^(7,/d" | "$real" "$@"', f"images has {ROWS - 1} rows instead of {ROWS}"),
         ("mariadb", 'sed "s/^(.head_a.)/(1)/" | "$real" "$@"', "it is at 1, head_b instead of head_a, head_b"),
         ("mariadb", '{ cat; echo "DROP TRIGGER on_image;"; } | "$real" "$@"', "it has 0 triggers instead of 1"),
-        ("mariadb", 'sed "s/CREATE TABLE .log./CREATE TABLE a_log/" | "$real" "$@"', "mariadb ended with 1: ERROR 1146"),
+        ("mariadb", 'sed "s/TABLE .log. (/TABLE a (/" | "$real" "$@"', "mariadb ended with 1: ERROR 1146"),
         ("mariadb", 'head -c 20000 | "$real" "$@"', "mariadb ended with 1: ERROR 1064"),
         ("mariadb", 'cat >/dev/null', "it lacks 4 tables"),
     ],
@@ -139,7 +141,9 @@ def test_a_scratch_schema_of_somebody_else_is_not_touched(small_schema: MariaDB,
     small_schema.run(f"CREATE DATABASE {SCRATCH}", f"CREATE TABLE {SCRATCH}.precious (id INT)")
     before = fingerprint(small_schema), fingerprint(small_schema, SCRATCH)
 
-    with pytest.raises(PrecheckError, match=f"schema {SCRATCH} is there and is not one that a proof of glance") as caught:
+    with pytest.raises(
+        PrecheckError, match=f"schema {SCRATCH} is there and is not one that a proof of glance"
+    ) as caught:
         backup()
 
     assert "choose another backup.scratch_schema" in caught.value.next_step
@@ -292,7 +296,7 @@ def test_a_login_that_may_not_see_the_position_says_so(logging: MariaDB, backup:
     """MariaDB shows it to everybody; MySQL's tool says this where the login may not lock all tables."""
     tools.script(
         "mariadb-dump",
-        'case "$*" in *--master-data=2*) echo "mysqldump: Couldn\'t execute \'FLUSH TABLES\': Access denied; you need '
+        "case \"$*\" in *--master-data=2*) echo \"mysqldump: Couldn't execute 'FLUSH TABLES': Access denied; you need "
         '(at least one of) the RELOAD privilege(s) for this operation (1227)" >&2; exit 2;; esac; exec "$real" "$@"',
     )
 
@@ -307,12 +311,10 @@ def test_a_login_that_may_not_see_the_position_says_so(logging: MariaDB, backup:
 def test_a_trigger_that_the_login_may_not_make_beside_a_binary_log_ends_the_step(
     logging: MariaDB, backup: Backup
 ) -> None:
-    logging.run(
-        "CREATE TRIGGER t BEFORE INSERT ON images FOR EACH ROW SET NEW.id = NEW.id", schema=SCHEMA
-    )
+    logging.run("CREATE TRIGGER t BEFORE INSERT ON images FOR EACH ROW SET NEW.id = NEW.id", schema=SCHEMA)
     before = fingerprint(logging)
 
-    with pytest.raises(VerifyError, match="ERROR 1419.*log_bin_trust_function_creators") as caught:
+    with pytest.raises(VerifyError, match=r"ERROR 1419.*log_bin_trust_function_creators") as caught:
         backup()
 
     assert "grants" in caught.value.next_step

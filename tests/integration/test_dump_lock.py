@@ -1,5 +1,7 @@
 """No dump beside a phase of the database, nor beside another dump, whoever was killed on the way."""
 
+# ruff: noqa: S608 - every word of these statements is the tests' own
+
 from __future__ import annotations
 
 import subprocess
@@ -103,7 +105,10 @@ def test_the_tool_does_not_outlive_the_step_that_runs_it(schema: MariaDB, backup
 def test_a_dump_by_another_hand_is_seen(schema: MariaDB, backup: Backup, reachable_nodes: Sshd) -> None:
     """Nobody but the server knows of it."""
     command = [program("mariadb-dump", "mariadb-client"), "--no-defaults", f"--socket={schema.socket}", SCHEMA]
-    with locked(schema, "images"), subprocess.Popen([*command, "--skip-lock-tables"], stdout=subprocess.DEVNULL) as cron:
+    with (
+        locked(schema, "images"),
+        subprocess.Popen([*command, "--skip-lock-tables"], stdout=subprocess.DEVNULL) as cron,
+    ):
         try:
             until(lambda: bool(schema.run(DUMP_QUERY.replace(f"'{OPERATOR.name}'", "USER"))), "the dump to begin")
 
@@ -115,9 +120,7 @@ def test_a_dump_by_another_hand_is_seen(schema: MariaDB, backup: Backup, reachab
     assert reachable_nodes.told == []
 
 
-def test_no_dump_begins_while_a_phase_is_started(
-    schema: MariaDB, backup: Backup, reachable_nodes: Sshd
-) -> None:
+def test_no_dump_begins_while_a_phase_is_started(schema: MariaDB, backup: Backup, reachable_nodes: Sshd) -> None:
     """It is on its way to systemd, where no dump could see it yet."""
     before = fingerprint(schema)
     phase = threading.Thread(target=expand, args=[backup])
@@ -133,9 +136,7 @@ def test_no_dump_begins_while_a_phase_is_started(
     assert len(reachable_nodes.told) == 1
 
 
-def test_a_migrate_does_not_begin_beside_a_dump_either(
-    schema: MariaDB, backup: Backup, reachable_nodes: Sshd
-) -> None:
+def test_a_migrate_does_not_begin_beside_a_dump_either(schema: MariaDB, backup: Backup, reachable_nodes: Sshd) -> None:
     schema.at("two_expand")
     with dump_lock(backup.fleet.database), pytest.raises(PrecheckError, match=UNDER_WAY):
         MigrateOperator(task_id="migrate", fleet=NAME, node="node1").execute(context(backup.fleet))

@@ -56,9 +56,7 @@ def command(dump: Path, *options: str) -> int:
     return restore.main([str(dump), "--connection", "it_restore", *options])
 
 
-def test_a_damaged_schema_is_what_it_was(
-    small_schema: MariaDB, dump: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_schema_is_what_it_was(small_schema: MariaDB, dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = fingerprint(small_schema)
     small_schema.run(*DAMAGE, schema=SCHEMA)
     assert fingerprint(small_schema) != before
@@ -102,7 +100,7 @@ def test_a_dump_on_another_host_is_fetched_from_there(
     set_connection("it_database_host", reachable_nodes.connection(ADDRESSES[2]))
     small_schema.run(*DAMAGE, schema=SCHEMA)
 
-    assert command(dump, "--on", "it_database_host", "--yes") == 0
+    assert command(dump, "--host", "it_database_host", "--yes") == 0
 
     assert fingerprint(small_schema) == before
 
@@ -180,6 +178,23 @@ def test_nobody_is_asked_where_nobody_can_answer(
     small_schema: MariaDB, dump: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "nobody said yes" in refused(small_schema, capsys, dump)
+
+
+@pytest.mark.parametrize(("typed", "status"), [("glance\n", 0), ("yes\n", 1)])
+def test_a_person_types_the_name_of_what_is_replaced(
+    small_schema: MariaDB, dump: Path, monkeypatch: pytest.MonkeyPatch, typed: str, status: int
+) -> None:
+    before = fingerprint(small_schema)
+    small_schema.run(*DAMAGE, schema=SCHEMA)
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin, os.fdopen(keyboard, "w") as hands:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        hands.write(typed)
+        hands.flush()
+
+        assert command(dump) == status
+
+    assert (fingerprint(small_schema) == before) is (status == 0)
 
 
 def _flip(dump: Path) -> None:
@@ -270,7 +285,9 @@ def test_it_is_refused_while_a_dump_or_a_phase_begins(
 def test_a_restore_that_breaks_half_way_says_what_is_not_to_be_used(
     small_schema: MariaDB, dump: Path, tools: Tools, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tools.script("mariadb", 'case "$*" in *--database=glance) head -c 20000 | "$real" "$@";; *) exec "$real" "$@";; esac')
+    tools.script(
+        "mariadb", 'case "$*" in *--database=glance) head -c 20000 | "$real" "$@";; *) exec "$real" "$@";; esac'
+    )
 
     assert command(dump, "--yes") == 1
 
@@ -288,7 +305,7 @@ def test_the_page_for_the_bad_day_says_what_works(
 ) -> None:
     """Its statements make a login, and its command restores with it, as they stand there."""
     page = (ROOT / "docs" / "recovery.md").read_text()
-    blocks = {language: body for language, body in re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL)}
+    blocks = dict(re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL))
     small_schema.run("DROP USER IF EXISTS restorer")
     small_schema.run(*[line for line in blocks["sql"].split(";\n") if line.strip()])
     monkeypatch.setenv("AIRFLOW_CONN_RESTORER", f"mysql://restorer:a-long-password@127.0.0.1:{small_schema.port}/")

@@ -77,7 +77,7 @@ class Backup(_Model):
     """Where dumps of the database go, how they are proven, and how long they count and stay."""
 
     directory: AbsolutePath
-    on: Name = "worker"
+    host: Name = "worker"
     """``worker``, or the id of the SSH connection of the host that has the directory."""
     keep: int = Field(default=10, ge=1)
     """How many dumps of the fleet stay; older ones are deleted once a new one is proven."""

@@ -31,7 +31,7 @@ class Store(Protocol):
     """A folder for dumps."""
 
     folder: str
-    on: str
+    host: str
     """``worker``, or the id of an SSH connection."""
     where: str
     """For people: both."""
@@ -53,7 +53,7 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.folder = str(folder)
-        self.on = WORKER
+        self.host = WORKER
         self.where = f"{folder} on this worker"
 
     def prepare(self) -> None:
@@ -95,7 +95,7 @@ class SshStore:
         self._sftp = sftp
         self._folder = folder
         self.folder = folder
-        self.on = host.node.ssh_connection
+        self.host = host.node.ssh_connection
         self.where = f"{folder} on {host.node.address} (connection {host.node.ssh_connection})"
 
     def prepare(self) -> None:
@@ -149,29 +149,29 @@ class SshStore:
 
 
 @contextmanager
-def store_at(folder: str, on: str) -> Iterator[Store]:
-    """The folder on ``on``: WORKER for this machine, else the id of an SSH connection; its host key is checked."""
-    if on == WORKER:
+def store_at(folder: str, host: str) -> Iterator[Store]:
+    """The folder on ``host``: WORKER for this machine, else the id of an SSH connection; its host key is checked."""
+    if host == WORKER:
         yield LocalStore(Path(folder))
         return
     from airflow.sdk import BaseHook
     from paramiko import SSHException
 
-    with usable(on):
-        address = str(BaseHook.get_connection(on).host)
+    with usable(host):
+        address = str(BaseHook.get_connection(host).host)
     # Not a node of the fleet, and its address may be a name.
-    host = NodeHook.from_connection(Node.model_construct(name=on, address=address, ssh_connection=on))
-    with host.connected() as ssh, ssh.sftp() as sftp:
+    hook = NodeHook.from_connection(Node.model_construct(name=host, address=address, ssh_connection=host))
+    with hook.connected() as ssh, ssh.sftp() as sftp:
         try:
             yield SshStore(ssh, sftp, folder)
         except (EOFError, SSHException) as error:
-            raise OSError(f"the SSH connection {on} broke: {error or type(error).__name__}") from error
+            raise OSError(f"the SSH connection {host} broke: {error or type(error).__name__}") from error
 
 
 @contextmanager
 def dumps_of(fleet: Fleet) -> Iterator[Store]:
     """The folder of a fleet's dumps. Fleets that share a directory share no folder in it."""
-    with store_at(f"{fleet.backup.directory}/{fleet.name}", fleet.backup.on) as store:
+    with store_at(f"{fleet.backup.directory}/{fleet.name}", fleet.backup.host) as store:
         yield store
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
 from typing import Any
 
 from rolling_upgrade.decisions.backups import (
@@ -193,13 +192,14 @@ def _retain(fleet: Fleet, store: Store) -> list[str]:
 def _name(fleet: Fleet, me: Holder, begun: str) -> str:
     """Sorted by time, and telling its run."""
     run = re.sub(r"[^A-Za-z0-9]+", "-", me.run_id).strip("-")[:100]
-    return f"{fleet.database.name}-{datetime.fromisoformat(begun):%Y%m%dT%H%M%SZ}-{run}{DUMP}"
+    moment = re.sub(r"[-:]", "", begun.partition("+")[0])
+    return f"{fleet.database.name}-{moment}Z-{run}{DUMP}"
 
 
 def _facts(store: Store, manifest: Manifest) -> dict[str, Any]:
     return {
         "path": f"{store.folder}/{manifest.file}",
-        "on": store.on,
+        "host": store.host,
         **{key: getattr(manifest, key) for key in ("bytes", "sha256", "begun", "ended", "proven")},
         "heads": list(manifest.contents.heads),
         "rows": sum(manifest.contents.rows.values()),

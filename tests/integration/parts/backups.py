@@ -1,4 +1,6 @@
-"""The backup step as the tests run it: a small schema, a folder for the dumps, tools that fail when they are told to."""
+"""The backup step as the tests run it: a small schema, a folder for dumps, tools that fail when they are told to."""
+
+# ruff: noqa: S608 - every word of these statements is the tests' own
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Backup:
 
     def has(self, **settings: object) -> None:
         """From now on the fleet file says so."""
-        self.fleet = write_fleet(self.directory.parent / "fleets", backup={"directory": str(self.directory), **settings})
+        self.fleet = write_fleet(
+            self.directory.parent / "fleets", backup={"directory": str(self.directory), **settings}
+        )
 
     def __call__(self, run: str = RUN) -> dict[str, Any]:
         asked = context(self.fleet)
@@ -111,7 +115,9 @@ class Tools:
         """From now on that program waits, for ever, before it does anything; the file is there once it does."""
         waiting = self.folder / f"{name}.waiting"
         waiting.unlink(missing_ok=True)
-        self.script(name, f'case "$*" in *--help|*--version) exec "$real" "$@";; esac\ntouch {waiting}\nexec sleep 1000')
+        self.script(
+            name, f'case "$*" in *--help|*--version) exec "$real" "$@";; esac\ntouch {waiting}\nexec sleep 1000'
+        )
         return waiting
 
     def free(self, name: str) -> None:
@@ -132,7 +138,9 @@ def schemas(database: MariaDB) -> set[str]:
 
 def fingerprint(database: MariaDB, schema: str = SCHEMA) -> dict[str, Any]:
     """All of a schema that a restore must bring back: each table's rows as a checksum, and what is stored beside."""
-    tables = database.run(f"SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{schema}'")
+    tables = database.run(
+        f"SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{schema}'"
+    )
     found: dict[str, Any] = {name: kind for name, kind in tables if kind != "BASE TABLE"}
     for name in (name for name, kind in tables if kind == "BASE TABLE"):
         quoted = name.replace("`", "``")
