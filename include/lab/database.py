@@ -77,6 +77,8 @@ def statements(settings: LabSettings) -> str:
     """SQL that makes the schema and both users; running it again changes nothing."""
     known = access.passwords(settings)
     service, operator = f"'{DATABASE_SERVICE_USER}'@'%'", f"'{DATABASE_OPERATOR_USER}'@'%'"
+    # Where a dump is proven. An underscore in a grant stands for any character unless it is escaped.
+    scratch = f"{DATABASE_NAME}_restore_check".replace("_", r"\_")
     return f"""
         CREATE DATABASE IF NOT EXISTS {DATABASE_NAME} CHARACTER SET utf8mb3;
         CREATE USER IF NOT EXISTS {service} IDENTIFIED BY '{known.service}';
@@ -85,6 +87,8 @@ def statements(settings: LabSettings) -> str:
         GRANT PROCESS ON *.* TO {operator};
         GRANT SELECT, LOCK TABLES, TRIGGER, EVENT, SHOW VIEW ON {DATABASE_NAME}.* TO {operator};
         GRANT SELECT ON mysql.proc TO {operator};
+        GRANT CREATE, DROP, ALTER, SELECT, INSERT, REFERENCES, LOCK TABLES, TRIGGER, EVENT, CREATE VIEW, SHOW VIEW,
+            CREATE ROUTINE, ALTER ROUTINE ON `{scratch}`.* TO {operator};
         GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON rolling_upgrade.* TO {operator};
     """
 

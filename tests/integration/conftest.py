@@ -14,7 +14,8 @@ from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.services import registry
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts import fleets
-from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SERVICE, MariaDB, mariadb
+from tests.integration.parts.backups import SMALL, Backup, Tools
+from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SCRATCH, SERVICE, MariaDB, mariadb
 from tests.integration.parts.processes import free_port
 from tests.integration.parts.site import SetConnection, Site, site
 from tests.integration.parts.sshd import ADDRESSES, Sshd, sshd
@@ -54,12 +55,36 @@ def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaD
 def database(database_server: MariaDB, set_connection: SetConnection) -> MariaDB:
     """The server with an empty schema, no claim, the lab's two users, and Airflow connections for both."""
     schema = fleets.SCHEMA
-    database_server.run(f"CREATE OR REPLACE DATABASE {schema}", "DROP DATABASE IF EXISTS rolling_upgrade")
+    database_server.run(
+        f"CREATE OR REPLACE DATABASE {schema}",
+        "DROP DATABASE IF EXISTS rolling_upgrade",
+        f"DROP DATABASE IF EXISTS {SCRATCH}",
+    )
     database_server.user(OPERATOR, schema, *OPERATOR_GRANTS)
     database_server.user(SERVICE, schema, "GRANT ALL ON {schema}.* TO {user}")
     set_connection("it_database", database_server.connection(OPERATOR))
     set_connection("it_service_database", database_server.connection(SERVICE))
     return database_server
+
+
+@pytest.fixture
+def small_schema(database: MariaDB) -> MariaDB:
+    """The server with a schema that has one of everything, and 1,000 rows that are hard to count."""
+    database.run(*SMALL, schema=fleets.SCHEMA)
+    return database
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    return Tools(tmp_path / "tools", monkeypatch)
+
+
+@pytest.fixture
+def backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_service: ServiceProfile, reachable_nodes: Sshd
+) -> Backup:
+    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
+    return Backup(tmp_path / "backups")
 
 
 @pytest.fixture

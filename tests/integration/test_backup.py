@@ -11,58 +11,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, UnreachableError, VerifyError
-from rolling_upgrade.operators.backup import BackupDatabaseOperator
-from rolling_upgrade.services.profile import ServiceProfile
-from tests.integration.parts.fleets import NAME, SCHEMA, context, write_fleet
-from tests.integration.parts.mariadb import CLAIMS_GRANT, OPERATOR, Login, MariaDB
+from tests.integration.parts.backups import ROWS, SMALL_ROWS, STORED, Backup, fingerprint, manifest_of, schemas
+from tests.integration.parts.fleets import NAME, RUN, SCHEMA
+from tests.integration.parts.mariadb import CLAIMS_GRANT, OPERATOR, SCRATCH, Login, MariaDB
 from tests.integration.parts.processes import free_port, program
 from tests.integration.parts.site import SetConnection
 from tests.integration.parts.sshd import ADDRESSES, Sshd
 
 pytestmark = pytest.mark.integration
 
-SMALL = (
-    "CREATE TABLE images (id INT PRIMARY KEY, name VARCHAR(64), data BLOB)",
-    "CREATE TABLE log (id INT)",
-    "INSERT INTO images VALUES (1, 'Grüße', x'00ff27'), (2, 'it''s', NULL)",
-    "CREATE TRIGGER on_image AFTER INSERT ON images FOR EACH ROW INSERT INTO log VALUES (NEW.id)",
-    "CREATE PROCEDURE sweep() DELETE FROM log",
-    "CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY DO CALL sweep()",
-    "CREATE VIEW names AS SELECT name FROM images",
-)
-
-
-@pytest.fixture
-def small_schema(database: MariaDB) -> MariaDB:
-    database.run(*SMALL, schema=SCHEMA)
-    return database
-
-
-class Backup:
-    """The step, with a folder for its dumps."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.fleet = write_fleet(folder.parent / "fleets", backups=folder)
-
-    def __call__(self) -> dict[str, Any]:
-        return BackupDatabaseOperator(task_id="backup_database", fleet=NAME).execute(context(self.fleet))
-
-    def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
-
-
-@pytest.fixture
-def backup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_service: ServiceProfile, reachable_nodes: Sshd
-) -> Backup:
-    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
-    return Backup(tmp_path / "backups")
+SCRATCH_ALL = f"GRANT ALL ON {SCRATCH}.* TO {{user}}"
 
 
 def restore(database: MariaDB, path: Path, schema: str) -> None:
@@ -94,20 +56,42 @@ def counts(database: MariaDB, schema: str) -> dict[str, int]:
 
 
 def test_the_dump_holds_everything_and_can_be_restored(small_schema: MariaDB, backup: Backup) -> None:
+    before = fingerprint(small_schema)
+
     record = backup()
 
     path = Path(record["path"])
+    assert fingerprint(small_schema) == before
+    assert SCRATCH not in schemas(small_schema)
     assert record["changed"] is True
-    assert backup.files() == [path.name, f"{path.name}.sha256"]
-    assert path.name == "it-glance-manual-2030-01-01T00-00-00-00-00.sql.gz"
+    assert backup.files() == [path.name, f"{path.name}.json", f"{path.name}.sha256"]
+    assert path.name.startswith("glance-2")
+    assert path.name.endswith("Z-manual-2030-01-01T00-00-00-00-00.sql.gz")
     assert path.stat().st_mode & 0o777 == 0o600
     assert record["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert Path(f"{path}.sha256").read_text() == f"{record['sha256']}  {path.name}\n"
 
     restore(small_schema, path, "restored")
-    kept = small_schema.run("SELECT id, name, HEX(data) FROM restored.images ORDER BY id")
-    assert kept == [(1, "Grüße", "00FF27"), (2, "it's", None)]
-    assert counts(small_schema, "restored") == {"tables": 2, "triggers": 1, "routines": 1, "events": 1, "views": 1}
+    kept = small_schema.run("SELECT id, name, HEX(data) FROM restored.images WHERE id < 3 ORDER BY id")
+    assert kept == [(1, "Grüße 1", "00FF27"), (2, "Grüße 2", "00FF27")]
+    assert counts(small_schema, "restored") == {"tables": 4, **STORED}
+    sums = small_schema.run(f"CHECKSUM TABLE restored.images, {SCHEMA}.images")
+    assert sums[0][1] == sums[1][1]
+
+
+def test_beside_the_dump_stands_what_is_known_of_it(small_schema: MariaDB, backup: Backup) -> None:
+    record = backup()
+
+    known = manifest_of(record)
+    assert known["contents"] == {"heads": ["head_a", "head_b"], "rows": SMALL_ROWS, "stored": STORED}
+    assert (known["bytes"], known["sha256"]) == (Path(record["path"]).stat().st_size, record["sha256"])
+    assert known["begun"] <= known["ended"] <= known["proven"]
+    assert (known["begun"], known["proven"]) == (record["begun"], record["proven"])
+    assert (known["fleet"], known["database"], known["run"]["run_id"]) == (NAME, SCHEMA, RUN)
+    assert known["server_version"] == small_schema.run("SELECT VERSION()")[0][0]
+    assert known["tool"].startswith("mariadb-dump ")
+    assert (known["position"], known["no_position"]) == ({}, "the server's binary log is off")
+    assert (record["rows"], record["heads"]) == (ROWS + 5, ["head_a", "head_b"])
 
 
 def test_a_second_run_finds_the_dump_and_leaves_it(small_schema: MariaDB, backup: Backup) -> None:
@@ -129,7 +113,7 @@ def test_a_truncated_dump_is_made_again(small_schema: MariaDB, backup: Backup) -
     record = backup()
 
     assert record["changed"] is True
-    assert gzip.decompress(path.read_bytes()).rstrip().splitlines()[-1].startswith(b"-- Dump completed")
+    assert gzip.decompress(Path(record["path"]).read_bytes()).rstrip().splitlines()[-1].startswith(b"-- Dump completed")
     assert backup()["changed"] is False
 
 
@@ -137,7 +121,7 @@ def test_a_login_without_the_grants_leaves_no_file(
     small_schema: MariaDB, backup: Backup, set_connection: SetConnection
 ) -> None:
     weak = Login("weak", "weak-password")
-    small_schema.user(weak, SCHEMA, CLAIMS_GRANT, "GRANT INSERT ON {schema}.* TO {user}")
+    small_schema.user(weak, SCHEMA, CLAIMS_GRANT, SCRATCH_ALL, "GRANT INSERT ON {schema}.* TO {user}")
     set_connection("it_database", small_schema.connection(weak))
 
     with pytest.raises(VerifyError, match="the backup did not succeed: mariadb-dump ended with 2") as caught:
@@ -167,6 +151,7 @@ def test_a_dump_that_would_lack_something_is_no_dump(
         weak,
         SCHEMA,
         CLAIMS_GRANT,
+        SCRATCH_ALL,
         f"GRANT {', '.join(grant for grant in grants if grant != missing)} ON {{schema}}.* TO {{user}}",
         *([] if missing == "mysql.proc" else ["GRANT SELECT ON mysql.proc TO {user}"]),
     )
@@ -192,7 +177,7 @@ def test_a_server_that_is_off_leaves_no_file(database: MariaDB, backup: Backup, 
 
 def test_a_place_that_cannot_be_written_is_an_error_an_operator_can_read(small_schema: MariaDB, backup: Backup) -> None:
     # Root may write everywhere, but nobody makes a folder below a file.
-    backup.folder.write_text("a file where the folder should be")
+    backup.directory.write_text("a file where the folder should be")
 
     with pytest.raises(RollingUpgradeError):
         backup()

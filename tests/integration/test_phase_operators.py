@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
+from rolling_upgrade.evidence.record import now
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.inventory import Fleet
 from rolling_upgrade.hooks.phase import refuse_running_phase
@@ -25,6 +27,7 @@ from tests.integration.parts.sshd import Sshd
 
 pytestmark = pytest.mark.integration
 
+BACKUP = {"begun": now()}
 PHASES: list[tuple[type[DatabasePhaseOperator], str]] = [
     (ExpandOperator, "one_contract"),
     (MigrateOperator, "two_expand"),
@@ -63,7 +66,7 @@ def test_a_phase_does_not_begin_while_another_runs_on_any_node(
     reachable_nodes.units("127.0.0.3", "small-db-migrate-1.5.0.service loaded active running")
 
     with pytest.raises(PrecheckError, match=r"small-db-migrate-1\.5\.0\.service is running on node3") as caught:
-        phase.execute(context(fleet, backup_database={"changed": True}))
+        phase.execute(context(fleet, backup_database=BACKUP))
 
     assert "systemctl status small-db-migrate-1.5.0.service` on node3" in caught.value.next_step
     assert reachable_nodes.told == []
@@ -75,7 +78,7 @@ def test_a_phase_does_not_begin_while_a_node_cannot_be_asked(
     set_connection("it_node3", {**reachable_nodes.connection(), "port": free_port()})
 
     with pytest.raises(UnreachableError, match="node node3"):
-        phase.execute(context(fleet, backup_database={"changed": True}))
+        phase.execute(context(fleet, backup_database=BACKUP))
 
     assert reachable_nodes.told == []
 
@@ -89,7 +92,7 @@ def test_expand_begins_when_nothing_else_runs(
     )
 
     with pytest.raises(VerifyError, match="expand ended with"):
-        ExpandOperator(task_id="expand", fleet=NAME, node="node1").execute(context(fleet, backup_database={"x": 1}))
+        ExpandOperator(task_id="expand", fleet=NAME, node="node1").execute(context(fleet, backup_database=BACKUP))
 
     (told,) = reachable_nodes.told
     assert told.startswith(f"systemd-run --unit=small-db-expand-{NEW}.service --uid=root")
@@ -103,6 +106,29 @@ def test_expand_does_not_begin_without_a_backup(
     with pytest.raises(PrecheckError, match="no backup of the database is recorded in this run"):
         ExpandOperator(task_id="expand", fleet=NAME, node="node1").execute(context(fleet))
 
+    assert reachable_nodes.told == []
+
+
+@pytest.mark.parametrize(
+    ("hours", "why"),
+    [
+        (25.0, r"the backup is 25\.0 hours old \(begun .*\) in this run"),
+        (None, "the backup's record does not say when the dump was begun: None in this run"),
+    ],
+)
+def test_expand_does_not_begin_with_a_backup_that_is_too_old(
+    reachable_nodes: Sshd, fleet: Fleet, database: MariaDB, small_catalogue: Catalogue, hours: float | None, why: str
+) -> None:
+    database.at("one_contract")
+    begun = (datetime.now(UTC) - timedelta(hours=hours)).isoformat() if hours else None
+
+    with pytest.raises(PrecheckError, match=why) as caught:
+        ExpandOperator(task_id="expand", fleet=NAME, node="node1").execute(
+            context(fleet, backup_database={"changed": True, "begun": begun})
+        )
+
+    assert "no more than 24 h ago" in caught.value.expected
+    assert caught.value.next_step.startswith("clear backup_database")
     assert reachable_nodes.told == []
 
 

@@ -21,6 +21,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[3]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 """A name that is safe in a shell, in a DAG id and in HAProxy's command language."""
 AbsolutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]+$")]
+LONGEST_SCHEMA = 64
+"""Characters of a schema's name that MySQL and MariaDB take."""
 MailAddress = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$", max_length=254)]
 
 
@@ -74,9 +76,19 @@ class Releases(_Model):
 
 
 class Backup(_Model):
-    """Where dumps of the database go, on the worker."""
+    """Where dumps of the database go, how they are proven, and how long they count and stay."""
 
     directory: AbsolutePath
+    host: Name = "worker"
+    """``worker``, or the id of the SSH connection of the host that has the directory."""
+    keep: int = Field(default=10, ge=1)
+    """How many dumps of the fleet stay; older ones are deleted once a new one is proven."""
+    max_age_hours: float = Field(default=24, gt=0)
+    """Expand does not begin with a dump of its run that is older."""
+    scratch_schema: Name | None = None
+    """Where a dump is restored to be proven, on the same server; None means ``<database>_restore_check``."""
+    space_factor: float = Field(default=1.0, gt=0)
+    """Room that must be free before a dump, in sizes of the schema. A dump is compressed."""
 
 
 class Config(_Model):
@@ -174,6 +186,18 @@ class Fleet(_Model):
             if twice:
                 raise ValueError(f"{what} must be unique, and {', '.join(twice)} stands there more than once")
         return self
+
+    @model_validator(mode="after")
+    def _scratch_schema_is_its_own(self) -> Self:
+        if self.scratch_schema in (self.database.name, self.database.claims_schema):
+            raise ValueError(f"backup.scratch_schema {self.scratch_schema} is in use: dumps are restored into it")
+        if len(self.scratch_schema) > LONGEST_SCHEMA:
+            raise ValueError(f"backup.scratch_schema {self.scratch_schema} is longer than {LONGEST_SCHEMA} characters")
+        return self
+
+    @property
+    def scratch_schema(self) -> str:
+        return self.backup.scratch_schema or f"{self.database.name}_restore_check"
 
     @property
     def node_names(self) -> tuple[str, ...]:

@@ -36,8 +36,11 @@ class DatabaseHook:
         return str(self._rows("SELECT VERSION()")[0][0])
 
     def stored_objects(self) -> dict[str, int]:
-        """How many triggers, routines and events the schema has, as far as this login may see them."""
+        """How many tables, triggers, routines, events and views the schema has, as far as this login may see them."""
+        tables = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_TYPE IN "
         counts = {
+            "tables": f"{tables} ('BASE TABLE', 'SYSTEM VERSIONED')",
+            "views": f"{tables} ('VIEW')",
             "triggers": "SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s",
             "routines": "SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s",
             "events": "SELECT COUNT(*) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = %s",
@@ -64,7 +67,7 @@ class DatabaseHook:
 
         Raises UnreachableError too when this login is not shown the sessions of others: none seen would prove nothing.
         """
-        if not any(_shows_all_sessions(str(row[0])) for row in self._rows("SHOW GRANTS")):
+        if not any(shows_all_sessions(str(row[0])) for row in self._rows("SHOW GRANTS")):
             raise UnreachableError(
                 f"the login of connection {self.database.connection} is shown no sessions but its own.",
                 expected="the privilege PROCESS, which shows the sessions of every user.",
@@ -91,7 +94,7 @@ class DatabaseHook:
         )
 
 
-def _shows_all_sessions(grant: str) -> bool:
+def shows_all_sessions(grant: str) -> bool:
     """Whether a line of SHOW GRANTS gives the privilege to see every session."""
     privileges, found, _ = grant.removeprefix("GRANT ").partition(" ON *.* TO ")
     return bool(found) and not {"PROCESS", "ALL PRIVILEGES"}.isdisjoint(privileges.split(", "))

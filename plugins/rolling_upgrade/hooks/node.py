@@ -24,7 +24,7 @@ from rolling_upgrade.services.profile import ServiceProfile
 
 if TYPE_CHECKING:
     from airflow.providers.ssh.hooks.ssh import SSHHook
-    from paramiko import Channel, SSHClient
+    from paramiko import Channel, SFTPClient, SSHClient
 
 COMMAND_SECONDS = 60.0
 CONNECT_SECONDS = 10
@@ -155,6 +155,20 @@ class NodeHook:
         """Established TCP connections on the service's port."""
         out = self.must_run(["ss", "-Htn", "state", "established", f"( sport = :{port} )"])
         return len(out.splitlines())
+
+    @contextmanager
+    def sftp(self) -> Iterator[SFTPClient]:
+        """Files of the node, within ``connected``. What happens inside is raised as it is. Raises UnreachableError."""
+        from paramiko import SSHException
+
+        try:
+            if self._client is None:
+                raise SSHException("there is no connection")
+            sftp = self._client.open_sftp()
+        except (OSError, SSHException, EOFError) as error:
+            raise self._unreachable(f"sftp: {error or type(error).__name__}") from error
+        with sftp:
+            yield sftp
 
     def upload(self, local: Path, remote: str) -> None:
         """Bring a file to a path that the SSH user may write. Raises UnreachableError."""

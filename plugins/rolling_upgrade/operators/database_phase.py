@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from rolling_upgrade.decisions.backups import why_too_old
 from rolling_upgrade.decisions.phases import Phase, UnitAction, unit_action
 from rolling_upgrade.errors import PrecheckError
-from rolling_upgrade.evidence.record import Record, record
+from rolling_upgrade.evidence.record import Record, now, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.hooks.database import DatabaseHook, service_login
+from rolling_upgrade.hooks.dump_lock import no_dump_runs
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
 from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
@@ -41,7 +43,8 @@ class DatabasePhaseOperator(NodeOperator):
             self.log.info("an earlier try of %s ended; it is started again", remote.unit)
             remote.forget()
         _configure(step)
-        remote.start()
+        with no_dump_runs(step.fleet.database):
+            remote.start()
         return record(f"{self.phase.value} is under way as {remote.unit}", changed=True, unit=remote.unit)
 
     def _done(self, step: NodeStep) -> bool:
@@ -69,10 +72,13 @@ class ExpandOperator(DatabasePhaseOperator):
     phase = Phase.EXPAND
 
     def precheck(self, step: NodeStep, context: Any) -> None:
-        if not context["ti"].xcom_pull(task_ids=BACKUP_TASK, map_indexes=None):
+        backup = context["ti"].xcom_pull(task_ids=BACKUP_TASK, map_indexes=None)
+        hours = step.fleet.backup.max_age_hours
+        why = why_too_old(backup.get("begun"), hours, now()) if backup else "no backup of the database is recorded"
+        if why:
             raise PrecheckError(
-                "no backup of the database is recorded in this run.",
-                expected="backup_database to have ended well before the schema changes.",
+                f"{why} in this run.",
+                expected=f"backup_database to have ended well before the schema changes, no more than {hours:g} h ago.",
                 safe="the schema was not changed.",
                 next_step="clear backup_database; this task follows it.",
             )

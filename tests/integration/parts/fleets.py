@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def profile(root: Path, port: int) -> ServiceProfile:
     )
 
 
-def write_fleet(folder: Path, *, nodes: int = 3, balancers: tuple[str, ...] = (), backups: Path | None = None) -> Fleet:
+def write_fleet(
+    folder: Path, *, nodes: int = 3, balancers: tuple[str, ...] = (), backup: Mapping[str, object] | None = None
+) -> Fleet:
     """Write ``<folder>/it.yaml`` and read it back as the workflow does."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{NAME}.yaml"
@@ -55,7 +58,7 @@ def write_fleet(folder: Path, *, nodes: int = 3, balancers: tuple[str, ...] = ()
         ],
         "database": {"connection": "it_database", "service_connection": "it_service_database", "name": SCHEMA},
         "releases": {"archives": str(folder / "releases")},
-        "backup": {"directory": str(backups or folder / "backups")},
+        "backup": {"directory": str(folder / "backups"), **(backup or {})},
         "config": {"templates": "glance"},
     }
     path.write_text(yaml.safe_dump(content))

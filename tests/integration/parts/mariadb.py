@@ -30,18 +30,27 @@ class Login:
 OPERATOR = Login("upgrade", "Op3r#ator \"pass'\\word;$HOME%")
 SERVICE = Login("glance", "s3rvice-password")
 CLAIMS_GRANT = "GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON rolling_upgrade.* TO {user}"
+SCRATCH = f"{SCHEMA}_restore_check"
+SCRATCH_PRIVILEGES = (
+    "CREATE", "DROP", "ALTER", "SELECT", "INSERT", "REFERENCES", "LOCK TABLES", "TRIGGER", "EVENT",
+    "CREATE VIEW", "SHOW VIEW", "CREATE ROUTINE", "ALTER ROUTINE",
+)  # fmt: skip
+# In a grant an underscore stands for any character unless it is escaped.
+SCRATCH_GRANT = "GRANT {privileges} ON `{escaped}`.* TO {{user}}".replace("{escaped}", SCRATCH.replace("_", "\\_"))
 OPERATOR_GRANTS = (
     "GRANT PROCESS ON *.* TO {user}",
     "GRANT SELECT, LOCK TABLES, TRIGGER, EVENT, SHOW VIEW ON {schema}.* TO {user}",
     "GRANT SELECT ON mysql.proc TO {user}",
     CLAIMS_GRANT,
+    SCRATCH_GRANT.format(privileges=", ".join(SCRATCH_PRIVILEGES)),
 )
 
 
 class MariaDB:
     """One server. ``port`` takes TCP; ``run`` goes through the socket and may do all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._options = options or ("--skip-log-bin",)
         self.port = free_port()
         self.socket = folder / "db.sock"
         self._folder = folder
@@ -119,15 +128,15 @@ class MariaDB:
         return [
             program("mariadbd", PACKAGE), "--no-defaults", f"--datadir={self._folder / 'data'}",
             f"--user={getpass.getuser()}", f"--socket={self.socket}", f"--pid-file={self._folder / 'db.pid'}",
-            "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve", "--skip-log-bin",
+            "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve", *self._options,
             "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--character-set-server=utf8mb4",
         ]  # fmt: skip
 
 
 @contextmanager
-def mariadb(folder: Path) -> Iterator[MariaDB]:
-    """A server for as long as the block lasts."""
-    database = MariaDB(folder)
+def mariadb(folder: Path, *options: str) -> Iterator[MariaDB]:
+    """A server for as long as the block lasts; without options it has no binary log."""
+    database = MariaDB(folder, *options)
     database.create()
     with running(database.command(), folder / "mariadbd.log") as server:
         server.until(lambda: database.socket.exists() and listens(database.port), "MariaDB", seconds=30)

@@ -26,10 +26,11 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 
+from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.evidence import record as record_module
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.fleet import catalogue, inventory
-from rolling_upgrade.hooks import answers, claims, database
+from rolling_upgrade.hooks import answers, claims, database, dump_lock
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators import backup, database_phase, preflight, stage_release
@@ -40,6 +41,7 @@ from tests.unit.rolling_upgrade.simulation.hooks import (
     SimulatedClaims,
     SimulatedDatabase,
     SimulatedNode,
+    simulated_lock,
     unreachable,
 )
 from tests.unit.rolling_upgrade.simulation.simulation import EPOCH, Simulation
@@ -109,6 +111,8 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         (catalogue.load, lambda: REAL_CATALOGUE),
         (database.DatabaseHook, lambda asked: SimulatedDatabase(under.world)),
         (database.service_login, lambda asked: SimpleNamespace(login="glance")),
+        (dump_lock.dump_lock, lambda asked: simulated_lock(under.world)),
+        (dump_lock.no_dump_runs, lambda asked: simulated_lock(under.world)),
     ]
     for real, stand_in in instead:
         replace_everywhere(patch, real, stand_in, but=database)
@@ -126,13 +130,12 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         hand_over()
         return None if under.world.machines[node.name].answers else f"{probe.path} gives no answer"
 
-    def dump(fleet: Any, path: Any) -> Any:
-        _dump(under, str(path))
-        return record("dumped", changed=True)
+    def dump(fleet: Any, me: Holder, lock: Any) -> Any:
+        return record("dumped", changed=True, begun=_dump(under, me.run_id))
 
-    def found(path: Any) -> Any:
-        there = str(path) in under.world.database.backups
-        return record("is there", changed=False) if there else None
+    def found(fleet: Any, me: Holder) -> Any:
+        begun = under.world.database.backups.get(me.run_id)
+        return record("is there", changed=False, begun=begun) if begun else None
 
     patch.setattr(NodeHook, "from_connection", lambda node: SimulatedNode(under.world, node))
     patch.setattr(BalancerHook, "from_connection", lambda asked: SimulatedBalancer(under.world, asked))
@@ -141,7 +144,7 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     patch.setattr(claims, "Claims", lambda asked: SimulatedClaims(under.world))
     patch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
     replace_everywhere(patch, answers.why_wrong, answer)
-    patch.setattr(backup, "_precheck", found)
+    patch.setattr(backup, "_found", found)
     patch.setattr(backup, "_apply", dump)
     patch.setattr(preflight, "_about_archive", lambda step: [])
     patch.setattr(stage_release, "_ship", lambda step, _: under.world.stage(step.node.name, step.release))
@@ -161,18 +164,20 @@ def _be_quiet(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ExecutorSafeguard, "test_mode", True)
 
 
-def _dump(under: Beneath, path: str) -> None:
-    """A dump takes time, and what it holds may not change meanwhile."""
+def _dump(under: Beneath, run: str) -> str:
+    """A dump takes time, and what it holds may not change meanwhile. Returns when it began."""
+    begun = record_module.now()
     under.world.database.backing_up += 1
     under.world.note("backup begins")
     try:
         under.simulation.sleep(2.0)
         if not under.world.database.reachable:
             raise unreachable("database")
-        under.world.database.backups.add(path)
+        under.world.database.backups[run] = begun
     finally:
         under.world.database.backing_up -= 1
         under.world.note("backup ended")
+    return begun
 
 
 def _on_a_thread(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from rolling_upgrade.decisions.drain import OpenSession
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView
 from rolling_upgrade.decisions.rotation import ServerView
-from rolling_upgrade.errors import UnreachableError
+from rolling_upgrade.errors import PrecheckError, UnreachableError
 from rolling_upgrade.fleet.inventory import Balancer, Node
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.node import CommandResult, NodeHook
@@ -213,6 +213,21 @@ class SimulatedClaims:
 
     def release_statement(self, holder: Holder) -> str:
         return f"DELETE {holder.run_id}"
+
+
+@contextmanager
+def simulated_lock(world: World) -> Iterator[None]:
+    """What keeps dumps and the beginnings of phases apart; a killed owner lets it go."""
+    hand_over()
+    if not world.database.reachable:
+        raise unreachable("database")
+    if world.database.locked:
+        raise PrecheckError("a dump is under way", expected="its end", safe="all is as it was", next_step="wait")
+    world.database.locked = True
+    try:
+        yield
+    finally:
+        world.database.locked = False
 
 
 class SimulatedDatabase:

@@ -107,8 +107,11 @@ class Database:
     expanded: bool = False
     migrated: bool = False
     contracted: bool = False
-    backups: set[str] = field(default_factory=set)
+    backups: dict[str, str] = field(default_factory=dict)
+    """Runs that have a dump, with the time when it was begun."""
     backing_up: int = 0
+    locked: bool = False
+    """A dump is made, or a phase begins."""
     holder: Holder | None = None
     """The row of the claims."""
 
