@@ -9,6 +9,7 @@ from rolling_upgrade.decisions.phases import Phase, UnitAction, unit_action
 from rolling_upgrade.errors import PrecheckError
 from rolling_upgrade.evidence.record import Record, now, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
+from rolling_upgrade.hooks.contract_mark import forget_contract, mark_contract
 from rolling_upgrade.hooks.database import DatabaseHook, service_login
 from rolling_upgrade.hooks.dump_lock import no_dump_runs
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
@@ -44,8 +45,12 @@ class DatabasePhaseOperator(NodeOperator):
             remote.forget()
         _configure(step)
         with no_dump_runs(step.fleet.database):
+            self.begins(step)
             remote.start()
         return record(f"{self.phase.value} is under way as {remote.unit}", changed=True, unit=remote.unit)
+
+    def begins(self, step: NodeStep) -> None:
+        """What must be on record before the phase begins."""
 
     def _done(self, step: NodeStep) -> bool:
         heads = load_catalogue().release(step.release).heads
@@ -82,6 +87,9 @@ class ExpandOperator(DatabasePhaseOperator):
                 safe="the schema was not changed.",
                 next_step="clear backup_database; this task follows it.",
             )
+
+    def begins(self, step: NodeStep) -> None:
+        forget_contract(step.fleet.database)  # of an upgrade before
 
 
 class MigrateOperator(DatabasePhaseOperator):
@@ -122,3 +130,6 @@ class ContractOperator(DatabasePhaseOperator):
                 safe="the schema was not changed; old and new services work with it.",
                 next_step="end or upgrade what is named, then clear no_old_services; this task follows it.",
             )
+
+    def begins(self, step: NodeStep) -> None:
+        mark_contract(step.fleet.database, step.release)

@@ -7,7 +7,7 @@ from typing import Any
 from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.planning import Observation, Plan, describe, make_plan, read_request
 from rolling_upgrade.decisions.proof import proven_release
-from rolling_upgrade.decisions.rollback import make_rollback_plan, read_rollback
+from rolling_upgrade.decisions.rollback import Schema, make_rollback_plan, read_rollback
 from rolling_upgrade.decisions.rotation import views_of
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.catalogue import Catalogue
@@ -15,6 +15,7 @@ from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load_named
 from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.claims import hold, other_holder, refuse_other_holder, this_run
+from rolling_upgrade.hooks.contract_mark import contract_began, forget_statement
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import refuse_running_phase
@@ -73,8 +74,10 @@ class PlanRollbackOperator(PlanOperator):
         # A phase at work would change the schema beneath the release that comes back.
         refuse_running_phase(fleet, profile_of(fleet.service))
         observed = _observe(fleet)
-        request = read_rollback(form, fleet, catalogue, observed)
-        return make_rollback_plan(request, observed, fleet, catalogue)
+        begun = contract_began(fleet.database)
+        schema = Schema(observed.heads, catalogue.release(begun) if begun else None, forget_statement(fleet.database))
+        request = read_rollback(form, fleet, catalogue, observed, schema)
+        return make_rollback_plan(request, observed, fleet, catalogue, schema)
 
 
 def _observe(fleet: Fleet) -> Observation:
