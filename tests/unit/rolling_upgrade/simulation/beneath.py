@@ -30,7 +30,7 @@ from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.evidence import record as record_module
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.fleet import catalogue, inventory
-from rolling_upgrade.hooks import answers, claims, database, dump_lock
+from rolling_upgrade.hooks import answers, claims, contract_mark, database, dump_lock
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators import backup, database_phase, preflight, stage_release
@@ -112,6 +112,8 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         (database.DatabaseHook, lambda asked: SimulatedDatabase(under.world)),
         (database.service_login, lambda asked: SimpleNamespace(login="glance")),
         (dump_lock.dump_lock, lambda asked: simulated_lock(under.world)),
+        (contract_mark.mark_contract, lambda asked, release: None),
+        (contract_mark.forget_contract, lambda asked: None),
         (dump_lock.no_dump_runs, lambda asked: simulated_lock(under.world)),
     ]
     for real, stand_in in instead:
