@@ -17,6 +17,7 @@ from rolling_upgrade.hooks.claims import release, this_run
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import schema_state
+from rolling_upgrade.operators.approve_contract import ANSWER
 from rolling_upgrade.operators.step import FleetOperator, plan_of
 from rolling_upgrade.sensors.drained import ANSWERS
 from rolling_upgrade.services.registry import profile_of
@@ -89,7 +90,7 @@ class ReportOperator(FleetOperator):
             "db_check": verified["db_check"],
             "db_heads": verified["db_heads"],
             "backup": ti.xcom_pull(task_ids="backup_database"),
-            "approval": ti.xcom_pull(task_ids=APPROVAL_TASK),
+            "approval": ti.xcom_pull(task_ids=APPROVAL_TASK, key=ANSWER),
             "contracted": bool(ti.xcom_pull(task_ids=CONTRACT_TASK)),
             "nodes": [
                 node_report(
