@@ -61,7 +61,8 @@ def read_rollback(
 def release_before(observed: Observation, catalogue: Catalogue, schema: Schema) -> Release:
     """The newest release that the schema serves and that is older than what the nodes run.
 
-    Where no node runs a newer one, because the upgrade ended before the first was started, it is what they run.
+    Where no node runs a newer one, because the upgrade ended before the first was started, it is what they run: a node
+    is still to come back.
     Raises RefusedError when there is none.
     """
     run = [catalogue.release(version) for version in set(observed.releases.values()) if version is not None]
@@ -70,7 +71,8 @@ def release_before(observed: Observation, catalogue: Catalogue, schema: Schema) 
     before = [release for release in served if newest is None or release.numbers < newest.numbers]
     if before:
         return before[-1]
-    if newest is not None and newest in served and any(version is None for version in observed.releases.values()):
+    left = observed.out or any(version is None for version in observed.releases.values())
+    if newest is not None and newest in served and left:
         return newest
     raise _contracted(schema, "no release before " + (newest.version if newest else "the newest"))
 
@@ -124,9 +126,10 @@ def make_rollback_plan(
 def _contracted(schema: Schema, wanted: str) -> RefusedError:
     begun = schema.contract_begun
     return RefusedError(
-        f"the schema is at {', '.join(schema.heads) or 'no revision'}, and contract "
-        f"{f'to {begun.version} has begun' if begun else 'has run'}: {wanted} can use it.",
-        expected="a rollback before contract.",
+        f"the schema is at {', '.join(schema.heads) or 'no revision'}, and "
+        + (f"contract to {begun.version} has begun" if begun else "contract has run, if the fleet was ever upgraded")
+        + f": {wanted} can use it.",
+        expected="a fleet that was upgraded, or half, and not contracted.",
         safe="nothing was touched; the fleet serves as before.",
         next_step=RESTORE
         + ("." if not begun else f". If it was restored by other means since, tell so first: {schema.if_restored}"),

@@ -54,10 +54,15 @@ def test_what_has_nothing_to_contract_can_go_back_at_any_time() -> None:
 
 
 def test_after_contract_it_is_refused_with_the_way_to_restore() -> None:
-    with pytest.raises(RefusedError, match=r"contract has run: no release before 28\.1\.0 can use it") as refused:
+    with pytest.raises(
+        RefusedError, match=r"contract has run, if the fleet was ever upgraded: no release before 28\.1\.0 can use it"
+    ) as refused:
         plan(observed(NEW, NEW, NEW, heads=CONTRACTED))
     assert "docs/recovery.md" in refused.value.next_step
-    with pytest.raises(RefusedError, match=r"contract has run: no release as old as 26\.1\.0 can use it"):
+    with pytest.raises(
+        RefusedError,
+        match=r"contract has run, if the fleet was ever upgraded: no release as old as 26\.1\.0 can use it",
+    ):
         plan(observed(NEW, NEW, NEW, heads=CONTRACTED), target_release=OLD)
 
 
@@ -86,6 +91,11 @@ def test_a_node_that_runs_an_older_release_is_not_upgraded_by_a_rollback() -> No
 def test_two_releases_back_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"skips a release"):
         plan(observed(NEWEST, NEWEST, NEWEST), target_release=OLD)
+
+
+def test_a_node_that_only_left_rotation_comes_back() -> None:
+    made = plan(observed(OLD, OLD, OLD, heads=BEFORE, out=("node1",)))
+    assert (made.target_release, made.nodes[0]) == (OLD, "node1")
 
 
 def test_a_node_that_is_out_goes_first() -> None:
