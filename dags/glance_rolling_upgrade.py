@@ -18,6 +18,7 @@ from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, fleet_files
 from rolling_upgrade.fleet.inventory import load as load_fleet
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
+from rolling_upgrade.operators.check_database import CheckDatabaseOperator
 from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
 from rolling_upgrade.operators.database_phase import ContractOperator, ExpandOperator, MigrateOperator
 from rolling_upgrade.operators.plan import PlanOperator
@@ -123,6 +124,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
             task_id="stage_release", fleet=name, map_index_template="{{ task.node }}"
         ).expand(node=plan.output)
         backup_database = BackupDatabaseOperator(task_id="backup_database", fleet=name)
+        check_database = CheckDatabaseOperator(task_id="check_database", fleet=name, node=NEW_NODE)
 
         @task
         def line_up(nodes: list[str]) -> list[str]:
@@ -177,7 +179,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         verify = VerifyOperator(task_id="verify", fleet=name, trigger_rule="none_failed")
         report = ReportOperator(task_id="report", fleet=name)
 
-        plan >> preflight >> stage_release >> backup_database >> new_node_out
+        plan >> preflight >> stage_release >> backup_database >> check_database >> new_node_out
         new_node_out >> expand >> migrate >> migration_complete >> new_node_in >> remaining
         [new_node_in, remaining] >> no_old_services >> contract >> verify >> report
     return dag

@@ -10,8 +10,8 @@ from typing import Any
 OUT = ("take_out", "drained", "stop", "switch_release")
 IN = ("start", "healthy", "return_to_rotation", "soak")
 FLEET_STEPS = (
-    "plan", "preflight", "stage_release", "line_up", "backup_database", "expand", "migrate",
-    "migration_complete", "no_old_services", "contract", "verify", "report",
+    "plan", "preflight", "stage_release", "line_up", "backup_database", "check_database", "expand",
+    "migrate", "migration_complete", "no_old_services", "contract", "verify", "report",
 )  # fmt: skip
 """Steps that concern the whole fleet, in their order."""
 NEW_NODE = (*(f"new_node_out.{step}" for step in OUT), *(f"new_node_in.{step}" for step in IN))

@@ -11,10 +11,13 @@ from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
+from rolling_upgrade.hooks.log_bin_trust import allow, put_back_on_failure, put_back_quietly
 from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
+from rolling_upgrade.operators.check_database import refuse_contract, refuse_expand
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 
 BACKUP_TASK = "backup_database"
+CHECK_TASK = "check_database"
 POLL_SECONDS = 0.5
 PHASE_SECONDS = 4 * 3600.0
 
@@ -27,6 +30,8 @@ class DatabasePhaseOperator(NodeOperator):
 
     phase: ClassVar[Phase]
     waits: ClassVar[bool] = True
+    makes_triggers: ClassVar[bool] = True
+    """It makes or drops triggers, for which the server may have to trust their creators meanwhile."""
 
     def precheck(self, step: NodeStep, context: Any) -> None:
         """Raise PrecheckError when the phase must not begin."""
@@ -35,14 +40,19 @@ class DatabasePhaseOperator(NodeOperator):
         remote = RemotePhase(step.ssh, step.profile, step.release, self.phase)
         action = unit_action(remote.state(), phase_done=self._done(step))
         if action is UnitAction.DONE:
+            # A try that died may have left the server trusting.
+            put_back_quietly(step.fleet.database, self.log)
             return record(f"nothing to {self.phase.value}: the schema is there already", changed=False)
         if action is not UnitAction.ATTACH:
-            refuse_running_phase(step.fleet, step.profile)
-            self.precheck(step, context)
-            if action is UnitAction.START_OVER:
-                self.log.info("an earlier try of %s ended; it is started again", remote.unit)
-                remote.forget()
-            remote.start()
+            with put_back_on_failure(step.fleet, step.profile, self.log):
+                refuse_running_phase(step.fleet, step.profile)
+                self.precheck(step, context)
+                if action is UnitAction.START_OVER:
+                    self.log.info("an earlier try of %s ended; it is started again", remote.unit)
+                    remote.forget()
+                if self.makes_triggers and (said := allow(step.fleet)):
+                    self.log.info("%s", said)
+                remote.start()
         self.log.info("%s runs as unit %s", self.phase.value, remote.unit)
         if not self.waits:
             return record(f"{self.phase.value} is under way as {remote.unit}", changed=True, unit=remote.unit)
@@ -64,6 +74,7 @@ class DatabasePhaseOperator(NodeOperator):
                     next_step="clear this task: it attaches to the running unit and waits again.",
                 )
             time.sleep(POLL_SECONDS)
+        put_back_quietly(step.fleet.database, self.log)
         for line in remote.output().splitlines():
             self.log.info("%s", line)
         if not state.succeeded or not self._done(step):
@@ -90,6 +101,14 @@ class ExpandOperator(DatabasePhaseOperator):
                 safe="the schema was not changed.",
                 next_step="clear backup_database; this task follows it.",
             )
+        if not context["ti"].xcom_pull(task_ids=CHECK_TASK, map_indexes=None):
+            raise PrecheckError(
+                "no check of the database is recorded in this run.",
+                expected="check_database to have found nothing against the change.",
+                safe="the schema was not changed.",
+                next_step="clear check_database; this task follows it.",
+            )
+        refuse_expand(step)
 
 
 class MigrateOperator(DatabasePhaseOperator):
@@ -100,6 +119,7 @@ class MigrateOperator(DatabasePhaseOperator):
 
     phase = Phase.MIGRATE
     waits = False
+    makes_triggers = False
 
     def precheck(self, step: NodeStep, context: Any) -> None:
         heads = load_catalogue().release(step.release).heads
@@ -131,3 +151,4 @@ class ContractOperator(DatabasePhaseOperator):
                 safe="the schema was not changed; old and new services work with it.",
                 next_step="end or upgrade what is named, then clear no_old_services; this task follows it.",
             )
+        refuse_contract(step)
