@@ -123,7 +123,9 @@ def _set_and_forget(trust: Trust) -> str:
             return ""
         said = f"another fleet still needs {TRUST}=1 on this server; it puts it back"
         if set(rows) == {name}:
-            trust.set(rows[name])
+            # After a restart the server has its own value already, and a login that could not set it need not.
+            if trust.value() != rows[name]:
+                trust.set(rows[name])
             said = f"{TRUST} is {int(rows[name])} again, as the server had it"
         trust.forget(name)
     return said

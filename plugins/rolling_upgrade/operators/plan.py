@@ -24,8 +24,8 @@ class PlanOperator(FleetOperator):
     """Returns the node names in the order of their turns, the new node first; the plan itself is XCom ``plan``.
 
     Changes nothing but who holds the fleet: from here on this run does; and it puts back what an earlier run could not.
-    On ``dry_run`` not even that, and every later task is skipped. Raises RefusedError for what cannot work, and HeldError
-    when another run holds the fleet.
+    On ``dry_run`` not even that, and every later task is skipped. Raises RefusedError for what cannot work, and
+    HeldError when another run holds the fleet.
     """
 
     def execute(self, context: Any) -> list[str]:

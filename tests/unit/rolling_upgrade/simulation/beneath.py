@@ -29,7 +29,7 @@ from asgiref.sync import sync_to_async
 from rolling_upgrade.evidence import record as record_module
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.fleet import catalogue, inventory
-from rolling_upgrade.hooks import answers, claims, database
+from rolling_upgrade.hooks import answers, claims, database, database_facts, log_bin_trust
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators import backup, preflight, stage_release
@@ -40,8 +40,11 @@ from tests.unit.rolling_upgrade.simulation.hooks import (
     SimulatedClaims,
     SimulatedDatabase,
     SimulatedNode,
+    SimulatedTrust,
     unreachable,
 )
+from tests.unit.rolling_upgrade.simulation.hooks import database_facts as simulated_facts
+from tests.unit.rolling_upgrade.simulation.hooks import login_facts as simulated_login_facts
 from tests.unit.rolling_upgrade.simulation.simulation import EPOCH, Simulation
 
 REAL_CATALOGUE = catalogue.load()
@@ -108,6 +111,8 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         (inventory.load_named, lambda name: under.simulation.fleet),
         (catalogue.load, lambda: REAL_CATALOGUE),
         (database.DatabaseHook, lambda asked: SimulatedDatabase(under.world)),
+        (database_facts.read_facts, lambda fleet, profile: simulated_facts(under.world)),
+        (database_facts.read_login_facts, lambda asked: simulated_login_facts(under.world)),
         (database.service_login, lambda asked: SimpleNamespace(login="glance")),
     ]
     for real, stand_in in instead:
@@ -139,6 +144,7 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     patch.setattr(RuntimeTaskInstance, "get_task_states", states)
     patch.setattr(RuntimeTaskInstance, "get_dr_count", count)
     patch.setattr(claims, "Claims", lambda asked: SimulatedClaims(under.world))
+    patch.setattr(log_bin_trust, "Trust", lambda asked: SimulatedTrust(under.world, asked))
     patch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
     replace_everywhere(patch, answers.why_wrong, answer)
     patch.setattr(backup, "_precheck", found)

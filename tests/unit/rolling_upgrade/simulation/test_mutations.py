@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from rolling_upgrade.decisions import drain, phases, planning, proof, rotation, turns
+from rolling_upgrade.decisions import drain, phases, planning, proof, rotation, schema_checks, turns
 from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.evidence.record import record
-from rolling_upgrade.hooks import fleet_proof, phase
+from rolling_upgrade.hooks import fleet_proof, log_bin_trust, phase
 from rolling_upgrade.hooks.unit import ServiceUnit
 from rolling_upgrade.operators import rotation as rotation_operators
 from rolling_upgrade.operators import service
@@ -109,6 +109,10 @@ def passes(*_: Any, **__: Any) -> None:
     return None
 
 
+def nothing_done(*_: Any) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Mutation:
     """What is broken, and under which incidents that matters."""
@@ -171,6 +175,19 @@ MUTATIONS = {
         nodes=4,
     ),
     "contract asks for no proof": Mutation([(fleet_proof.why_old_services_may_remain, nothing_against)], ["orphan"]),
+    "expand and contract do not look for long transactions": Mutation(
+        [(schema_checks.why_not_transactions, nothing_against)], ["long_transaction"]
+    ),
+    "nobody lets the server trust creators of triggers": Mutation([(log_bin_trust.allow, nothing_done)], []),
+    "trust is taken from a phase that runs": Mutation(
+        [((log_bin_trust, "refuse_running_phase"), passes)], ["new_run", "mark_failed"]
+    ),
+    "nobody puts trust back": Mutation(
+        [(log_bin_trust.put_back_quietly, passes), (log_bin_trust.put_back_when_idle, nothing_done)], []
+    ),
+    "trust is put back by phases alone": Mutation(
+        [(log_bin_trust.put_back_when_idle, nothing_done)], ["worker_killed", "mark_success", "mark_failed"]
+    ),
     "a start does not wait for migrate": Mutation(
         [(service._refuse_too_early, passes)], ["mark_failed", "mark_success"]
     ),
