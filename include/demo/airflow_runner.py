@@ -103,7 +103,7 @@ def running_airflow(
     if not keep:
         _fresh_database(place)
     api = AirflowApi(place.url, airflow_settings.USER, keys.password)
-    running = RunningAirflow(place, keys.password, api, _launch(place, lab), lab)
+    running = RunningAirflow(place, keys.password, api, _launch(place, lab, goes_on=keep), lab)
     try:
         _wait_ready(running, dag_ids)
         if connections is not None:
@@ -114,8 +114,8 @@ def running_airflow(
             end(running)
 
 
-def _launch(place: AirflowPlace, lab: Path | None) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(_command(place, lab), cwd=place.project, stdin=subprocess.DEVNULL)
+def _launch(place: AirflowPlace, lab: Path | None, *, goes_on: bool) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(_command(place, lab, goes_on=goes_on), cwd=place.project, stdin=subprocess.DEVNULL)
 
 
 def end(airflow: RunningAirflow) -> None:
@@ -134,7 +134,7 @@ def start_again(airflow: RunningAirflow, dag_ids: Sequence[str] = ()) -> None:
     Its runs go on where they were. Raises AirflowNotReadyError; then nothing of it is left running.
     """
     _require_free_port(airflow.place.port)
-    airflow.supervisor = _launch(airflow.place, airflow.lab)
+    airflow.supervisor = _launch(airflow.place, airflow.lab, goes_on=True)
     try:
         _wait_ready(airflow, dag_ids)
     except BaseException:
@@ -185,8 +185,10 @@ def _require_free_port(port: int) -> None:
             ) from error
 
 
-def _command(place: AirflowPlace, lab: Path | None) -> list[str]:
+def _command(place: AirflowPlace, lab: Path | None, *, goes_on: bool) -> list[str]:
     command = [sys.executable, "-I", str(SUPERVISOR), str(place.home)]
+    if goes_on:
+        command += ["--api-first", str(place.port)]
     if lab is not None and lab.exists():
         return [str(lab), "exec", "--group", GROUP, "--", *command]
     return command

@@ -1,7 +1,9 @@
 """Keeps Airflow's four components running and ends them together. Standard library only, to start at once.
 
-    python -I airflow_supervisor.py HOME [AIRFLOW [PATIENCE]]
+    python -I airflow_supervisor.py HOME [AIRFLOW [PATIENCE]] [--api-first PORT]
 
+With --api-first the other components wait until the api-server answers on that port of loopback: a scheduler with runs
+to go on with hands out tasks at once, and each that cannot reach the api-server is a failed try.
 AIRFLOW is its command, by default the one beside this Python; PATIENCE is how many seconds it gets to end when asked.
 Reads ``HOME/environment.json``, starts the components with their logs in ``HOME/logs``, and writes
 ``HOME/supervisor.json`` (pid and start time, its own and each component's). SIGTERM ends everything below it,
@@ -15,8 +17,10 @@ exit status is 1.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
+import http.client
 import json
 import os
 import signal
@@ -36,6 +40,7 @@ from include.demo import processes
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE_SECONDS = 8.0
 KILL_SECONDS = 8.0
+API_SECONDS = 90.0
 RESTARTS = 3
 PERIOD_SECONDS = 60.0
 MARK = "REHEARSAL_COMPONENT"
@@ -57,12 +62,23 @@ class Supervisor:
         self.patience = patience
         self.airflow = airflow
         self.components: dict[int, str] = {}
+        self.asked_to_end = False
         self.restarts: dict[str, deque[float]] = {name: deque(maxlen=RESTARTS) for name in COMPONENTS}
 
-    def start(self) -> None:
-        """Start all components at once; each writes its own log."""
+    def start(self, api_port: int | None = None) -> None:
+        """Start all components at once, or the others when the api-server answers on ``api_port``.
+
+        Each writes its own log. An api-server that does not answer in time does not keep the others from starting.
+        """
+        self._start_one("api-server")
+        self._write_record()
+        if api_port is not None:
+            processes.wait_until(lambda: self.asked_to_end or _answers(api_port), API_SECONDS, 0.2)
+        if self.asked_to_end:
+            return
         for name in COMPONENTS:
-            self._start_one(name)
+            if name != "api-server":
+                self._start_one(name)
         self._write_record()
 
     def _start_one(self, name: str) -> None:
@@ -153,13 +169,26 @@ class Supervisor:
         return not self._left()
 
 
+def _answers(port: int) -> bool:
+    """Whether what tasks talk to can be had."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/execution/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 @contextlib.contextmanager
-def _wakeups() -> Iterator[Callable[[], int]]:
+def _wakeups(supervisor: Supervisor) -> Iterator[Callable[[], int]]:
     """Signals as a queue. Blocking them would be simpler, but children inherit a mask, and no handlers."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(supervisor, "asked_to_end", True))
     signal.set_wakeup_fd(writer.fileno())
     try:
         yield lambda: reader.recv(1)[0]
@@ -169,18 +198,22 @@ def _wakeups() -> Iterator[Callable[[], int]]:
         writer.close()
 
 
-def main(home: Path, airflow: Path, patience: float = PATIENCE_SECONDS) -> int:
+def main(home: Path, airflow: Path, patience: float, api_port: int | None) -> int:
     """Run until told to end. 0: ended as asked; 1: a component cannot run."""
     with contextlib.suppress(PermissionError):
         os.setsid()  # refused when already leading a session, which is as good
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     supervisor = Supervisor(home, airflow, patience)
-    with _wakeups() as next_signal:
-        supervisor.start()
+    with _wakeups(supervisor) as next_signal:
+        supervisor.start(api_port)
         return supervisor.watch(next_signal)
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    command = Path(given[1]) if len(given) > 1 else Path(sys.executable).with_name("airflow")
-    sys.exit(main(Path(given[0]), command, *map(float, given[2:])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home", type=Path)
+    parser.add_argument("airflow", type=Path, nargs="?", default=Path(sys.executable).with_name("airflow"))
+    parser.add_argument("patience", type=float, nargs="?", default=PATIENCE_SECONDS)
+    parser.add_argument("--api-first", type=int, metavar="PORT")
+    given = parser.parse_args()
+    sys.exit(main(given.home, given.airflow, given.patience, given.api_first))

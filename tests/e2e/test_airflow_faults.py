@@ -28,6 +28,7 @@ with DAG("faults"):
         time.sleep(6)
 
     work.expand(number=[1, 2])
+    # Without a retry: no fault here may cost it a try.
     TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=5), deferrable=True)
 """
 
@@ -63,7 +64,21 @@ class Run:
         until(lambda: self.state(task, index)[0] == state, f"{task}[{index}] to be {state}", seconds=120, every=0.3)
 
     def succeeds(self) -> None:
-        until(lambda: self.airflow.api.run_state("faults", self.id) == "success", "the run", seconds=120, every=0.3)
+        until(lambda: self._over() is not None, "the end of the run", seconds=180, every=0.3)
+        assert self._over() == "success", self._told()
+
+    def _over(self) -> str | None:
+        state = self.airflow.api.run_state("faults", self.id)
+        return state if state in ("success", "failed") else None
+
+    def _told(self) -> list[str]:
+        """Every task's state, tries and log, for a message."""
+        api = self.airflow.api
+        return [
+            f"{one['task_id']}[{one['map_index']}] {one['state']}: "
+            + api.log("faults", self.id, one["task_id"], max(1, one["try_number"]), one["map_index"])[-1500:]
+            for one in api.task_instances("faults", self.id)
+        ]
 
 
 @pytest.mark.parametrize("worker", [False, True], ids=["task", "task and worker"])

@@ -38,7 +38,7 @@ def traces() -> list[str]:
     """What else of the lab is on this machine: cgroups, links, mounts."""
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
     return [
-        *(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{settings.NAME}*")),
+        *(str(path) for below in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{below}{settings.NAME}*")),
         *(line for line in links.splitlines() if settings.BRIDGE in line or "glancelab" in line),
         *(line for line in Path("/proc/mounts").read_text().splitlines() if settings.NAME in line),
     ]

@@ -232,6 +232,17 @@ def test_a_plan_is_refused_by_the_name_of_the_run_that_holds_the_fleet(serving: 
     assert holders(database) == ["other"]
 
 
+def test_what_the_other_run_does_to_the_fleet_is_not_what_a_plan_is_refused_for(
+    serving: Site, database: MariaDB
+) -> None:
+    hold(serving.fleet, OTHER)
+    database.at("unheard_of")
+    serving.set_everywhere("node3", Admin.MAINT)
+
+    with pytest.raises(HeldError, match="fleet it is held by run other of rollback"):
+        make_plan(serving)
+
+
 def test_a_plan_that_is_refused_leaves_no_claim(serving: Site, database: MariaDB) -> None:
     database.at("unheard_of")
 

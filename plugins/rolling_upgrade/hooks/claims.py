@@ -82,6 +82,18 @@ def other_holder(fleet: Fleet, me: Holder) -> Holder | None:
     return holder if decide(holder, me, _state(holder, me)) is Decision.REFUSE else None
 
 
+def refuse_other_holder(fleet: Fleet, me: Holder) -> None:
+    """Raise HeldError, naming the run that holds the fleet, where another one does. Changes nothing.
+
+    Raises PrecheckError without the grants, UnreachableError.
+    """
+    with Claims(fleet.database).connected() as claims:
+        holder = claims.holder()
+        state = _state(holder, me)
+        if holder and decide(holder, me, state) is Decision.REFUSE:
+            raise refusal(fleet.name, holder, me, state, claims.release_statement(holder))
+
+
 def release(fleet: Fleet, me: Holder) -> bool:
     """Let the next run have the fleet; False when this run did not hold it. Raises as ``hold`` does."""
     with Claims(fleet.database).connected() as claims:

@@ -12,7 +12,7 @@ from rolling_upgrade.errors import RollingUpgradeError, UnreachableError
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load_named
 from rolling_upgrade.hooks.balancers import Balancers
-from rolling_upgrade.hooks.claims import hold, other_holder, this_run
+from rolling_upgrade.hooks.claims import hold, other_holder, refuse_other_holder, this_run
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.log_bin_trust import put_back_when_idle
 from rolling_upgrade.hooks.node import NodeHook
@@ -32,6 +32,9 @@ class PlanOperator(FleetOperator):
         fleet = load_named(self.fleet)
         catalogue = load_catalogue()
         request = read_request(dict(context["params"]), fleet, catalogue)
+        if not request.dry_run:
+            # First, since what else could be refused is what the other run is doing to the fleet just now.
+            refuse_other_holder(fleet, this_run(context["ti"]))
         plan = make_plan(request, _observe(fleet), fleet, catalogue)
         for line in describe(plan):
             self.log.info("%s", line)

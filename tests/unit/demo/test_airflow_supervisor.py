@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,26 @@ def test_restarts_long_ago_do_not_count(tmp_path: Path) -> None:
     one = airflow_supervisor.Supervisor(tmp_path, tmp_path / "airflow", 1)
     died_at = (1000.0, 1010.0, 1020.0, 1059.0, 1061.0, 1062.0)
     assert [one.may_start_again("scheduler", at) for at in died_at] == [True, True, True, False, True, False]
+
+
+def test_with_a_port_nothing_else_starts_before_the_api_server_answers_and_sigterm_is_heard(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "environment.json").write_text(json.dumps({"AIRFLOW_HOME": str(tmp_path)}))
+    airflow = tmp_path / "airflow"
+    airflow.write_text(COMPONENT.format(python=sys.executable))
+    airflow.chmod(0o755)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = str(silent.getsockname()[1])  # taken, and nobody listens there
+        command = [sys.executable, "-I", airflow_supervisor.__file__, str(tmp_path), str(airflow), "0.5"]
+        process = subprocess.Popen([*command, "--api-first", port])
+        assert processes.wait_until((tmp_path / "up-api-server").exists, 20)
+        assert not processes.wait_until((tmp_path / "up-scheduler").exists, 1.5)
+        assert list(record_of(tmp_path)["components"]) == ["api-server"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert not (tmp_path / "up-scheduler").exists()
+    assert processes.carrying("AIRFLOW_HOME", str(tmp_path)) == []
 
 
 def test_ctrl_c_is_left_to_the_demo(supervisor: subprocess.Popen[str], tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ class Actor(greenlet.greenlet):
         self.label = name
         self.wakes_at = 0.0
         """Simulated seconds; it sleeps before."""
-        self.waits_for: str | None = None
-        """A task whose states it waits to change, instead of a time."""
+        self.waits_for_states = False
+        """It waits for the end of some task, instead of a time."""
         self.gone = False
         self.cancelled = False
         self.in_thread = False

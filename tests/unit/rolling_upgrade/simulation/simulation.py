@@ -89,8 +89,8 @@ class Simulation:
                 tell(run, instance)
         run.set_state(instance, state)
         for actor in self.actors:
-            if actor.waits_for == instance.step.task_id:
-                actor.waits_for, actor.wakes_at = None, self.world.clock
+            if actor.waits_for_states:
+                actor.waits_for_states, actor.wakes_at = False, self.world.clock
 
     @property
     def holder(self) -> Run | None:
@@ -207,11 +207,11 @@ class Simulation:
         self.actors = [actor for actor in self.actors if not actor.dead and not actor.gone]
         if self.world.random.random() < WORLD_SHARE:
             self.world.happen()
-        awake = [a for a in self.actors if a.waits_for is None and a.wakes_at <= self.world.clock]
+        awake = [a for a in self.actors if not a.waits_for_states and a.wakes_at <= self.world.clock]
         if awake:
             self.world.random.choice(awake).switch()
             return True
-        asleep = [a.wakes_at for a in self.actors if a.waits_for is None]
+        asleep = [a.wakes_at for a in self.actors if not a.waits_for_states]
         if not asleep:
             return False
         wanted = min(asleep) - self.world.clock
@@ -222,8 +222,8 @@ class Simulation:
     def sleep(self, seconds: float) -> None:
         actor = current()
         if actor is not None and actor.task_id.endswith(".turn"):
-            # A turn polls the states of one task alone; it is woken when one of these changes, not to look in vain.
-            actor.waits_for = f"{actor.task_id.rpartition('.')[0]}.soak"
+            # A turn polls the states of tasks alone; it is woken when one of them ends, not to look in vain.
+            actor.waits_for_states = True
         sleep_until(self.world.clock + seconds)
 
     def kill(self, actor: Actor) -> None:

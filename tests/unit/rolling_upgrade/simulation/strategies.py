@@ -17,12 +17,16 @@ MANY_STEPS = 250
 
 
 def scenarios(
-    nodes: st.SearchStrategy[int], *, most_incidents: int = 8, kinds: Sequence[str] = tuple(sorted(KINDS))
+    nodes: st.SearchStrategy[int],
+    *,
+    most_incidents: int = 8,
+    kinds: Sequence[str] = tuple(sorted(KINDS)),
+    after: tuple[int, int] | None = None,
 ) -> st.SearchStrategy[Scenario]:
-    """Upgrades of fleets of that size, with incidents of these kinds."""
+    """Upgrades of fleets of that size, with incidents of these kinds, each so many steps after the one before it."""
     incidents = st.builds(
         Incident,
-        after=st.integers(0, MANY_STEPS) | st.integers(0, 20),
+        after=st.integers(*after) if after else st.integers(0, MANY_STEPS) | st.integers(0, 20),
         kind=st.sampled_from(kinds) if kinds else st.nothing(),
         which=st.integers(0, 63),
         lasts=st.none() | st.integers(1, 400),
