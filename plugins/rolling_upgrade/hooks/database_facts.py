@@ -1,6 +1,6 @@
 """What the database says before its schema changes: the server, the service's login, transactions, leftovers.
 
-Reads only; the one statement that sets something sets a variable to what it is, to learn whether it may.
+Changes nothing; the one statement that sets something asks for a value which the server refuses to whoever may set it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from rolling_upgrade.fleet.inventory import Database, Fleet
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.services.profile import DataMigration, ServiceProfile
 
-ACCESS_DENIED = 1227
+ACCESS_DENIED, WRONG_VALUE = 1227, 1231
 VARIABLES = f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'wsrep_on', '{TRUST}')"
 # In the server's own time zone, as InnoDB writes when a transaction began, whatever zone sessions are set to.
 TRANSACTIONS = """
@@ -63,13 +63,15 @@ class _FactsHook(DatabaseHook):
 
     def why_trust_cannot_be_set(self) -> str:
         try:
-            self._rows(f"SET GLOBAL {TRUST} = @@GLOBAL.{TRUST}")
+            self._rows(f"SET GLOBAL {TRUST} = 'neither on nor off'")
         except UnreachableError as error:
-            cause = error.__cause__
-            if cause is None or cause.args[:1] != (ACCESS_DENIED,):
+            code, said = error.__cause__.args[:2] if error.__cause__ else (0, "")
+            if code == WRONG_VALUE:
+                return ""
+            if code != ACCESS_DENIED:
                 raise
-            return str(cause.args[1])
-        return ""
+            return str(said)
+        raise AssertionError(f"the server took what is no value of {TRUST}")
 
 
 def read_login_facts(database: Database) -> LoginFacts:

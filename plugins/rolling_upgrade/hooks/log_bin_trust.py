@@ -8,7 +8,7 @@ the last one to end puts it back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from logging import Logger
@@ -47,9 +47,11 @@ def allow(fleet: Fleet) -> str:
     Does nothing unless the fleet file says so. Raises PrecheckError when it cannot be, UnreachableError.
     """
     database = fleet.database
+    if not database.set_log_bin_trust:
+        return ""
     # Asked as if nobody was trusted: another fleet's trust ends when that fleet is done.
     alone = replace(read_login_facts(database), trusts_creators=False)
-    if not database.set_log_bin_trust or not needs_trust(alone, database.name):
+    if not needs_trust(alone, database.name):
         return ""
     if not _again(database, _remember_and_set):
         return ""
@@ -81,13 +83,14 @@ def put_back_when_idle(fleet: Fleet, profile: ServiceProfile) -> str:
     return put_back(fleet.database)
 
 
-def put_back_quietly(database: Database, log: Logger) -> None:
-    """As ``put_back``, after a phase: what fails here hides nothing, as ``verify`` and the next plan do it again."""
-    try:
-        if said := put_back(database):
-            log.info("%s", said)
-    except RollingUpgradeError as error:
-        log.error("%s stays 1 for now, verify or the next run puts it back: %s", TRUST, error)
+def put_back_after_phase(database: Database, log: Logger) -> None:
+    """As ``put_back``, by whoever saw the phase end. A failure is logged: ``verify`` and the next plan do it again."""
+    _quietly(lambda: put_back(database), log)
+
+
+def put_back_if_idle(fleet: Fleet, profile: ServiceProfile, log: Logger) -> None:
+    """As ``put_back_when_idle``. A failure is logged: ``verify`` and the next plan do it again."""
+    _quietly(lambda: put_back_when_idle(fleet, profile), log)
 
 
 @contextmanager
@@ -96,12 +99,16 @@ def put_back_on_failure(fleet: Fleet, profile: ServiceProfile, log: Logger) -> I
     try:
         yield
     except RollingUpgradeError:
-        try:
-            if said := put_back_when_idle(fleet, profile):
-                log.info("%s", said)
-        except RollingUpgradeError as error:
-            log.warning("%s stays as it is for now, as a phase may be at work: %s", TRUST, error.found)
+        put_back_if_idle(fleet, profile, log)
         raise
+
+
+def _quietly(do: Callable[[], str], log: Logger) -> None:
+    try:
+        if said := do():
+            log.info("%s", said)
+    except RollingUpgradeError as error:
+        log.error("%s stays as it is for now, a later step or run puts it back: %s", TRUST, error)
 
 
 def _remember_and_set(trust: Trust) -> str:
@@ -131,11 +138,11 @@ def _set_and_forget(trust: Trust) -> str:
     return said
 
 
-def _again(database: Database, change: Any) -> str:
+def _again(database: Database, change: Callable[[Trust], str]) -> str:
     with Trust(database).connected() as trust:
         for _ in range(ROUNDS):
             try:
-                return str(change(trust))
+                return change(trust)
             except _LostRaceError:
                 continue
     raise UnreachableError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from rolling_upgrade.decisions.proof import NodeView, proven_release
 from rolling_upgrade.decisions.schema_checks import NodeFacts
-from rolling_upgrade.fleet.inventory import Fleet
+from rolling_upgrade.errors import UnreachableError
+from rolling_upgrade.fleet.inventory import Fleet, Node
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import AT_WORK
 from rolling_upgrade.services.profile import ServiceProfile
@@ -15,21 +17,32 @@ from rolling_upgrade.services.profile import ServiceProfile
 OPTION_LINES = 'pattern=$1; shift; for file; do test ! -e "$file" || grep -Ehi "$pattern" "$file" || test $? = 1; done'
 
 
-def read_nodes(fleet: Fleet, profile: ServiceProfile, target: str) -> tuple[NodeFacts, ...]:
-    """Every node of the fleet, asked one after the other. Raises UnreachableError, VerifyError."""
+def read_nodes(
+    fleet: Fleet, profile: ServiceProfile, target: str, *, may_be_silent: Collection[str] = ()
+) -> tuple[NodeFacts, ...]:
+    """Every node of the fleet, asked one after the other; of one that may be silent, and is, nothing is said.
+
+    Raises UnreachableError, VerifyError.
+    """
     facts = []
     for node in fleet.nodes:
-        with NodeHook.from_connection(node).connected() as ssh:
-            view = ssh.observe(profile)
-            facts.append(
-                NodeFacts(
-                    name=node.name,
-                    release=proven_release(view),
-                    options=_options(ssh, profile, {target, view.current} - {None}),
-                    programs=(*_processes(view, profile), *_units(ssh, profile)),
-                )
-            )
+        try:
+            facts.append(_read(node, profile, target))
+        except UnreachableError:
+            if node.name not in may_be_silent:
+                raise
     return tuple(facts)
+
+
+def _read(node: Node, profile: ServiceProfile, target: str) -> NodeFacts:
+    with NodeHook.from_connection(node).connected() as ssh:
+        view = ssh.observe(profile)
+        return NodeFacts(
+            name=node.name,
+            release=proven_release(view),
+            options=_options(ssh, profile, {target, view.current}),
+            programs=(*_processes(view, profile), *_units(ssh, profile)),
+        )
 
 
 def _options(ssh: NodeHook, profile: ServiceProfile, releases: set[str | None]) -> tuple[str, ...]:

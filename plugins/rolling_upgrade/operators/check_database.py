@@ -74,7 +74,10 @@ def _reasons(step: NodeStep) -> tuple[DatabaseFacts, list[Reason]]:
     catalogue = load_catalogue()
     target = catalogue.release(step.release)
     facts = read_facts(step.fleet, step.profile)
-    nodes = read_nodes(step.fleet, step.profile, step.release)
+    expanded = target.heads.phase_is_done(Phase.EXPAND, facts.heads)
+    # As in plan: a node that the run leaves alone is no obstacle before contract. Expand itself asks them all.
+    alone = set(step.fleet.node_names) - set(step.plan.nodes) if expanded else ()
+    nodes = read_nodes(step.fleet, step.profile, step.release, may_be_silent=alone)
     runs = {node.name: node.release for node in nodes}
     reasons = [
         *why_not_releases(runs, target, catalogue),
@@ -85,7 +88,7 @@ def _reasons(step: NodeStep) -> tuple[DatabaseFacts, list[Reason]]:
     # What has run already needs no privilege and waits for nobody.
     if not target.heads.phase_is_done(Phase.CONTRACT, facts.heads):
         reasons += _about_login(step, facts)
-    if not target.heads.phase_is_done(Phase.EXPAND, facts.heads):
+    if not expanded:
         reasons += _about_transactions(step, facts)
     return facts, reasons
 

@@ -11,13 +11,12 @@ from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
-from rolling_upgrade.hooks.log_bin_trust import allow, put_back_on_failure, put_back_quietly
+from rolling_upgrade.hooks.log_bin_trust import allow, put_back_after_phase, put_back_if_idle, put_back_on_failure
 from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
 from rolling_upgrade.operators.check_database import refuse_contract, refuse_expand
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 
 BACKUP_TASK = "backup_database"
-CHECK_TASK = "check_database"
 POLL_SECONDS = 0.5
 PHASE_SECONDS = 4 * 3600.0
 
@@ -41,7 +40,7 @@ class DatabasePhaseOperator(NodeOperator):
         action = unit_action(remote.state(), phase_done=self._done(step))
         if action is UnitAction.DONE:
             # A try that died may have left the server trusting.
-            put_back_quietly(step.fleet.database, self.log)
+            put_back_if_idle(step.fleet, step.profile, self.log)
             return record(f"nothing to {self.phase.value}: the schema is there already", changed=False)
         if action is not UnitAction.ATTACH:
             with put_back_on_failure(step.fleet, step.profile, self.log):
@@ -74,7 +73,7 @@ class DatabasePhaseOperator(NodeOperator):
                     next_step="clear this task: it attaches to the running unit and waits again.",
                 )
             time.sleep(POLL_SECONDS)
-        put_back_quietly(step.fleet.database, self.log)
+        put_back_after_phase(step.fleet.database, self.log)
         for line in remote.output().splitlines():
             self.log.info("%s", line)
         if not state.succeeded or not self._done(step):
@@ -100,13 +99,6 @@ class ExpandOperator(DatabasePhaseOperator):
                 expected="backup_database to have ended well before the schema changes.",
                 safe="the schema was not changed.",
                 next_step="clear backup_database; this task follows it.",
-            )
-        if not context["ti"].xcom_pull(task_ids=CHECK_TASK, map_indexes=None):
-            raise PrecheckError(
-                "no check of the database is recorded in this run.",
-                expected="check_database to have found nothing against the change.",
-                safe="the schema was not changed.",
-                next_step="clear check_database; this task follows it.",
             )
         refuse_expand(step)
 

@@ -8,13 +8,13 @@ from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.planning import Observation, describe, make_plan, read_request
 from rolling_upgrade.decisions.proof import proven_release
 from rolling_upgrade.decisions.rotation import views_of
-from rolling_upgrade.errors import RollingUpgradeError, UnreachableError
+from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load_named
 from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.claims import hold, other_holder, refuse_other_holder, this_run
 from rolling_upgrade.hooks.database import DatabaseHook
-from rolling_upgrade.hooks.log_bin_trust import put_back_when_idle
+from rolling_upgrade.hooks.log_bin_trust import put_back_if_idle
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators.step import PLAN_KEY, FleetOperator
 from rolling_upgrade.services.registry import profile_of
@@ -50,15 +50,7 @@ class PlanOperator(FleetOperator):
             self.log.info("the fleet is %s", f"held by {holder}" if holder else "free for a run")
         else:
             self.log.info("this run may change the fleet: %s", hold(fleet, me).value)
-            self._put_back_trust(fleet)
-
-    def _put_back_trust(self, fleet: Fleet) -> None:
-        """What an earlier run was killed before it could put back; ``verify`` does so at last."""
-        try:
-            if said := put_back_when_idle(fleet, profile_of(fleet.service)):
-                self.log.info("an earlier run left it set: %s", said)
-        except RollingUpgradeError as error:
-            self.log.warning("left for later steps to put back: %s", error.found)
+            put_back_if_idle(fleet, profile_of(fleet.service), self.log)
 
     def _skip_the_rest(self, context: Any) -> None:
         from airflow.sdk.exceptions import DownstreamTasksSkipped

@@ -73,7 +73,10 @@ def test_missing_privileges_are_named_with_the_statement_that_grants_them() -> N
         ({"grants": (GRANTED, "GRANT BINLOG ADMIN, SET USER ON *.* TO `glance`@`%`")}, True),
         ({"grants": (GRANTED, "GRANT SET_USER_ID ON *.* TO `glance`@`%`")}, True),
         ({"version": "8.0.36", "grants": (GRANTED, "GRANT SET_USER_ID ON *.* TO `glance`@`%`")}, False),
-        ({"version": "8.0.36", "grants": (GRANTED, "GRANT BINLOG_ADMIN,SYSTEM_VARIABLES_ADMIN ON *.* TO `g`@`%`")}, True),
+        (
+            {"version": "8.0.36", "grants": (GRANTED, "GRANT BINLOG_ADMIN,SYSTEM_VARIABLES_ADMIN ON *.* TO `g`@`%`")},
+            True,
+        ),
     ],
 )
 def test_who_makes_triggers_beside_a_binary_log_only_when_trusted(change: dict[str, object], needs: bool) -> None:
@@ -132,7 +135,10 @@ def test_a_jump_over_a_release_is_refused_by_the_node_that_would_make_it() -> No
 
 
 def test_leftovers_count_where_there_are_rows_or_the_column_itself_is_left() -> None:
-    rows, column = Leftover("Train", "rows are old", 3, "run it"), Leftover("Ocata", "is_public is there", None, "end it")
+    rows, column = (
+        Leftover("Train", "rows are old", 3, "run it"),
+        Leftover("Ocata", "is_public is there", None, "end it"),
+    )
     assert [r.found for r in why_not_leftovers([rows, replace(rows, rows=0), column])] == [
         "the data migration of Train was never run: 3 rows are old",
         "the data migration of Ocata was never run: is_public is there",
@@ -160,7 +166,9 @@ def test_transactions_that_end_soon_or_are_of_others_schemas_do_not_count() -> N
 
 def test_old_parts_of_the_service_are_named_by_node() -> None:
     fine = NodeFacts("n1", "26.1.0")
-    reasons = why_not_nodes([fine, replace(fine, name="n2", options=("enable_v1_api = true",), programs=("pid 7 (x)",))])
+    reasons = why_not_nodes(
+        [fine, replace(fine, name="n2", options=("enable_v1_api = true",), programs=("pid 7 (x)",))]
+    )
     assert [reason.found for reason in reasons] == [
         "n2 is configured for Images API v1 or the Registry: enable_v1_api = true",
         "n2 runs the Registry: pid 7 (x)",
