@@ -41,7 +41,8 @@ OPERATOR_GRANTS = (
 class MariaDB:
     """One server. ``port`` takes TCP; ``run`` goes through the socket and may do all."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._options = options or ("--skip-log-bin",)
         self.port = free_port()
         self.socket = folder / "db.sock"
         self._folder = folder
@@ -119,15 +120,15 @@ class MariaDB:
         return [
             program("mariadbd", PACKAGE), "--no-defaults", f"--datadir={self._folder / 'data'}",
             f"--user={getpass.getuser()}", f"--socket={self.socket}", f"--pid-file={self._folder / 'db.pid'}",
-            "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve", "--skip-log-bin",
+            "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve", *self._options,
             "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--character-set-server=utf8mb4",
         ]  # fmt: skip
 
 
 @contextmanager
-def mariadb(folder: Path) -> Iterator[MariaDB]:
-    """A server for as long as the block lasts."""
-    database = MariaDB(folder)
+def mariadb(folder: Path, *options: str) -> Iterator[MariaDB]:
+    """A server for as long as the block lasts; without options it has no binary log."""
+    database = MariaDB(folder, *options)
     database.create()
     with running(database.command(), folder / "mariadbd.log") as server:
         server.until(lambda: database.socket.exists() and listens(database.port), "MariaDB", seconds=30)
