@@ -64,9 +64,10 @@ def _options(ssh: NodeHook, profile: ServiceProfile, releases: set[str | None]) 
 def _processes(view: NodeView, profile: ServiceProfile) -> list[str]:
     """Processes of removed programs: themselves, or as the script of an interpreter."""
     return [
-        f"pid {process.pid} ({process.command[:80]})"
+        f"{program} (pid {process.pid})"
         for process in view.processes
-        if {word.rpartition("/")[2] for word in process.command.split()[:3]} & set(profile.removed_programs)
+        for program in profile.removed_programs
+        if program in {word.rpartition("/")[2] for word in process.command.split()[:3]}
     ]
 
 

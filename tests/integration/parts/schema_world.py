@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,11 +15,16 @@ from rolling_upgrade.operators.check_database import CheckDatabaseOperator
 from rolling_upgrade.operators.database_phase import ExpandOperator
 from rolling_upgrade.services.glance import GLANCE
 from rolling_upgrade.services.profile import ServiceProfile
-from tests.integration.parts.fleets import NAME, NEW, OLD, SCHEMA, context
+from tests.integration.parts.fleets import NAME, NEW, OLD, SCHEMA, context, write_fleet
 from tests.integration.parts.mariadb import MariaDB
 from tests.integration.parts.services import lay_out, service
 from tests.integration.parts.sshd import Sshd
 
+LONG_SECONDS = 2
+"""After which a transaction counts as long."""
+HAS_ROWS = """
+SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'rolling_upgrade' AND TABLE_NAME = 'log_bin_trust'
+"""
 STATUS = """\
 #!/bin/sh
 echo "$0 $*" >> "$(dirname "$0")/asked"
@@ -74,6 +80,21 @@ class SchemaWorld:
     def expand(self) -> Any:
         step = ExpandOperator(task_id="expand", fleet=NAME, node="node1")
         return step.execute(context(self.fleet, backup_database={"changed": True}))
+
+    def forbid_trust(self) -> None:
+        """Let the fleet file no longer allow the workflow to set what the server trusts."""
+        self.fleet = write_fleet(Path(os.environ["ROLLING_UPGRADE_FLEETS"]))
+
+    @property
+    def trusts(self) -> bool:
+        return bool(self.database.run(f"SELECT @@GLOBAL.{TRUST}")[0][0])
+
+    @property
+    def remembered(self) -> list[tuple[Any, ...]]:
+        """What the server had before, by database."""
+        if not self.database.run(HAS_ROWS):
+            return []
+        return self.database.run("SELECT database_name, previous FROM rolling_upgrade.log_bin_trust ORDER BY 1")
 
     def state(self) -> tuple[Any, ...]:
         """All that a refused step must leave as it was: the schema, the server's setting, the nodes' units."""
