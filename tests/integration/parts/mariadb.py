@@ -45,6 +45,10 @@ OPERATOR_GRANTS = (
     SCRATCH_GRANT.format(privileges=", ".join(SCRATCH_PRIVILEGES)),
 )
 
+TRUST_GRANT = "GRANT BINLOG ADMIN ON *.* TO {user}"
+BINARY_LOG = ("--log-bin=binlog", "--server-id=1")
+"""Options of a server that writes one."""
+
 
 class MariaDB:
     """One server. ``port`` takes TCP; ``run`` goes through the socket and may do all."""
@@ -120,7 +124,9 @@ class MariaDB:
             f"--user={getpass.getuser()}", "--auth-root-authentication-method=socket",
             f"--auth-root-socket-user={getpass.getuser()}", "--skip-test-db", "--skip-name-resolve",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": SEARCH}, check=False)
+        # Of its own: a server that starts removes the temporary tables of every other one from a shared folder.
+        environment = {"PATH": SEARCH, "TMPDIR": str(self._folder)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:
             pytest.fail(f"mariadb-install-db ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
 
@@ -130,6 +136,7 @@ class MariaDB:
             f"--user={getpass.getuser()}", f"--socket={self.socket}", f"--pid-file={self._folder / 'db.pid'}",
             "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve", *self._options,
             "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--character-set-server=utf8mb4",
+            f"--tmpdir={self._folder}",
         ]  # fmt: skip
 
 
