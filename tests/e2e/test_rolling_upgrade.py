@@ -27,7 +27,6 @@ BEFORE = [
     "stage_release",
     "backup_database",
     "check_database",
-    "check_database",
     *(f"new_node_out.{step}" for step in NEW_NODE),
     "expand",
     "expand_complete",
