@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from rolling_upgrade.decisions.backups import why_too_old
 from rolling_upgrade.decisions.phases import Phase, UnitAction, unit_action
 from rolling_upgrade.errors import PrecheckError
-from rolling_upgrade.evidence.record import Record, now, record
+from rolling_upgrade.evidence.record import Record, now, read, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.hooks.contract_mark import forget_contract, mark_contract
 from rolling_upgrade.hooks.database import DatabaseHook, service_login
@@ -86,7 +86,7 @@ class ExpandOperator(DatabasePhaseOperator):
     phase = Phase.EXPAND
 
     def precheck(self, step: NodeStep, context: Any) -> None:
-        backup = context["ti"].xcom_pull(task_ids=BACKUP_TASK, map_indexes=None)
+        backup = read(context["ti"].xcom_pull(task_ids=BACKUP_TASK, map_indexes=None))
         hours = step.fleet.backup.max_age_hours
         why = why_too_old(backup.get("begun"), hours, now()) if backup else "no backup of the database is recorded"
         if why:
