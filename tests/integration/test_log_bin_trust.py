@@ -169,6 +169,9 @@ def test_killed_at_any_statement_the_servers_own_value_comes_back(
         log_bin_trust.allow(world.fleet) if what == "allow" else log_bin_trust.put_back(world.fleet.database)
     if world.trusts:
         assert world.remembered == [(SCHEMA, 0)], "what is set is always remembered"
+    if what == "allow":
+        log_bin_trust.allow(world.fleet)
+        assert world.trusts, "the next try is let"
 
     log_bin_trust.put_back(world.fleet.database)
 

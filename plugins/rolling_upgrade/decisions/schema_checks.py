@@ -226,9 +226,7 @@ def why_not_transactions(
     On a server of many services, those of sessions in another schema do not count, unless they are the service's own.
     """
     long = [
-        one
-        for one in transactions
-        if one.seconds >= limit and (one.schema in (None, "", schema) or one.user in (None, user))
+        one for one in transactions if one.seconds >= limit and (one.schema in (None, "", schema) or one.user == user)
     ]
     if not long:
         return []
