@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from rolling_upgrade.decisions.backups import why_too_old
-from rolling_upgrade.decisions.phases import Phase, UnitAction, unit_action
+from rolling_upgrade.decisions.phases import MIGRATION_COMPLETE, Phase, UnitAction, unit_action
 from rolling_upgrade.errors import PrecheckError
 from rolling_upgrade.evidence.record import Record, now, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
-from rolling_upgrade.hooks.database import DatabaseHook, service_login
+from rolling_upgrade.hooks.database import DatabaseHook, rows_left, service_login
 from rolling_upgrade.hooks.dump_lock import no_dump_runs
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
-from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
+from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase, schema_state
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 from rolling_upgrade.services.configuration import phase_configuration, render
 
@@ -32,8 +32,12 @@ class DatabasePhaseOperator(NodeOperator):
 
     def step(self, step: NodeStep, context: Any) -> Record:
         remote = RemotePhase(step.ssh, step.profile, step.release, self.phase)
-        action = unit_action(remote.state(), phase_done=self._done(step))
+        unit = remote.state()
+        action = unit_action(unit, phase_done=self._done(step))
         if action is UnitAction.DONE:
+            if unit.failed:
+                # Killed after its work was done. The wait that follows must not read it as this try's end.
+                remote.forget()
             return record(f"nothing to {self.phase.value}: the schema is there already", changed=False)
         if action is UnitAction.ATTACH:
             return record(f"{self.phase.value} is under way already as {remote.unit}", changed=False, unit=remote.unit)
@@ -122,3 +126,19 @@ class ContractOperator(DatabasePhaseOperator):
                 safe="the schema was not changed; old and new services work with it.",
                 next_step="end or upgrade what is named, then clear no_old_services; this task follows it.",
             )
+        _refuse_unmigrated(step)
+
+
+def _refuse_unmigrated(step: NodeStep) -> None:
+    """Raise PrecheckError while rows are to be migrated, also such as an old service wrote after the migration."""
+    state = schema_state(step.ssh, step.profile, step.release)
+    left = rows_left(step.fleet.database, step.profile.rows_left)
+    if left or state not in MIGRATION_COMPLETE:
+        raise PrecheckError(
+            f"the data migration is not complete: db check says {state.value} ({state.name.lower()})"
+            + f", {left} rows are left" * bool(left)
+            + ".",
+            expected="db check 5 (contract needed) or 0 (current), and no row left to move.",
+            safe="the schema was not changed; old and new services work with it.",
+            next_step="clear migrate: it moves what is left, and this task follows it.",
+        )

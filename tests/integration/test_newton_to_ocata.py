@@ -1,0 +1,265 @@
+"""The Glance manual's own data migration, Newton to Ocata: real MariaDB, Glance's own migrations, the workflow's steps.
+
+Source: Glance administration guide, "Rolling Upgrades"; the order of ``db check`` 3, 4, 5, 0 is its.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from include.lab.settings import from_environment
+from rolling_upgrade.decisions.phases import Phase
+from rolling_upgrade.errors import PrecheckError, VerifyError
+from rolling_upgrade.hooks.node import NodeHook
+from rolling_upgrade.hooks.phase import RemotePhase
+from rolling_upgrade.services.profile import ServiceProfile
+from tests.integration.parts import fleets
+from tests.integration.parts.fleets import NEW, SCHEMA
+from tests.integration.parts.glance import unpacked
+from tests.integration.parts.mariadb import SERVICE, MariaDB
+from tests.integration.parts.newton import Differences, differences, fill, tell_witness
+from tests.integration.parts.ocata import (
+    CARRIER,
+    CONTRACTED,
+    EXPANDED,
+    Upgrade,
+    know_ocata,
+    make_newton,
+    newton_schema,
+    pinned,
+)
+from tests.integration.parts.old_writer import OldWriter
+from tests.integration.parts.processes import free_port, until
+from tests.integration.parts.services import service, switch
+from tests.integration.parts.site import SetConnection, site
+from tests.integration.parts.sshd import Sshd
+from tests.integration.parts.units import forget_units, sshd_with_units
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+ROWS = 1_000
+MANY_ROWS = int(os.environ.get("NEWTON_ROWS", "1000000"))
+EXPAND, MIGRATE, CONTRACT = Phase.EXPAND, Phase.MIGRATE, Phase.CONTRACT
+NEW_MEMBER = """
+INSERT INTO image_members (image_id, member, can_share, created_at, deleted, status)
+VALUES ('{image}', 'a friend', 0, '2017-01-01', 0, 'accepted')
+"""
+NOTHING = Differences(lost=0, added=0, changed=0, wrong_visibility=0, members=0)
+log = logging.getLogger(__name__)
+
+
+@pytest.fixture(scope="module")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """One whose nodes run phases as real processes."""
+    with sshd_with_units(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def manage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manage command of Ocata."""
+    folder = tmp_path_factory.mktemp("ocata")
+    return pinned(folder, unpacked(folder, from_environment(), CARRIER))
+
+
+@pytest.fixture(scope="module")
+def newton(tmp_path_factory: pytest.TempPathFactory, manage: Path, database_server: MariaDB) -> bytes:
+    """The statements that make Newton's tables."""
+    return newton_schema(tmp_path_factory.mktemp("newton"), manage, database_server)
+
+
+@pytest.fixture
+def small_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceProfile:
+    profile = fleets.profile(tmp_path / "node", free_port())
+    Path(profile.root).mkdir()
+    return know_ocata(tmp_path, profile, monkeypatch)
+
+
+@pytest.fixture
+def upgrade(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_connection: SetConnection,
+    ssh_server: Sshd,
+    small_service: ServiceProfile,
+    database: MariaDB,
+    manage: Path,
+    newton: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[Upgrade]:
+    """Newton's tables without rows, and all nodes on the new release, as they are when contract has its turn."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
+    forget_units(ssh_server)
+    make_newton(database, newton)
+    with site(tmp_path, small_service, ssh_server, set_connection) as made:
+        made_upgrade = Upgrade(made, database, monkeypatch, tmp_path / "templates")
+        made_upgrade.install(manage)
+        switch(made.root, NEW)
+        for lb in made.balancers:
+            for node in made.fleet.nodes:
+                lb.point(node.server_name, node.address, small_service.port)
+        with service(made.root, f"releases/{NEW}", small_service.port):
+            yield made_upgrade
+    forget_units(ssh_server)
+
+
+def test_newton_becomes_ocata_under_an_old_writer_and_no_row_changes_its_meaning(
+    upgrade: Upgrade, database: MariaDB
+) -> None:
+    fill(database, ROWS)
+    assert upgrade.check() == 3
+    with OldWriter(database, ROWS) as writer:
+        assert upgrade.run(EXPAND)["did"] == f"expand is complete: the schema is at {EXPANDED}"
+        assert upgrade.check() == 4
+        assert upgrade.rows_left() > ROWS // 2
+
+        assert upgrade.run(MIGRATE)["db_check"] == 5
+        assert upgrade.rows_left() == 0
+
+        with pytest.raises(PrecheckError, match="a database session of the service's user comes from localhost, which"):
+            upgrade.begin(CONTRACT)
+        assert not upgrade.unit(CONTRACT).folder.exists()
+    upgrade.run(CONTRACT)
+
+    assert upgrade.check() == 0
+    assert upgrade.heads() == (CONTRACTED,)
+    assert len(writer.writes) > 100
+    tell_witness(database, writer.writes)
+    assert differences(database) == NOTHING
+
+
+def test_a_killed_migration_is_told_and_the_next_try_ends_right(
+    upgrade: Upgrade, database: MariaDB, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(database, ROWS)
+    upgrade.run(EXPAND)
+    # A transaction of the old release has one image, and the migration waits for it in the middle of its work.
+    public = database.run("SELECT id FROM images WHERE is_public ORDER BY id", schema=SCHEMA)
+    with closing(database.connect(SERVICE, SCHEMA)) as open_transaction:
+        cursor = open_transaction.cursor()
+        cursor.execute("START TRANSACTION")
+        cursor.execute("SELECT id FROM images WHERE id = %s FOR UPDATE", public[200])
+        upgrade.begin(MIGRATE)
+        trigger = upgrade.trigger(MIGRATE)
+        until(lambda: trigger.poll(upgrade.wait()) is None and " s to go" in caplog.text, "progress", seconds=20)
+        assert upgrade.rows_left() == ROWS - 200
+        os.kill(upgrade.unit(MIGRATE).pid, signal.SIGKILL)
+        said = upgrade.failure(MIGRATE)
+        open_transaction.rollback()
+
+    assert "migrate has ended (signal, status 9) and db check says 4 (migrate_needed), 800 rows are left" in said
+    assert re.search(r"migrate-2\.0\.0\.service is running: 800 rows left, \d+ rows/s, about \d+ s to go", caplog.text)
+    assert upgrade.run(MIGRATE)["db_check"] == 5
+    assert "an earlier try of small-db-migrate-2.0.0.service ended; it is started again" in caplog.text
+    upgrade.run(CONTRACT)
+    assert differences(database) == NOTHING
+
+
+def test_contract_without_the_data_migration_is_refused(upgrade: Upgrade, database: MariaDB) -> None:
+    fill(database, ROWS)
+    upgrade.run(EXPAND)
+
+    with pytest.raises(PrecheckError, match=r"db check says 4 \(migrate_needed\), \d+ rows are left") as caught:
+        upgrade.begin(CONTRACT)
+
+    assert "clear migrate" in caught.value.next_step
+    assert not upgrade.unit(CONTRACT).folder.exists()
+    # Glance itself, where somebody goes past the workflow:
+    with NodeHook.from_connection(upgrade.site.fleet.node("node1")).connected() as node:
+        RemotePhase(node, upgrade.site.profile, NEW, CONTRACT).start()
+    said = upgrade.failure(CONTRACT)
+    assert "contract ended with exit-code, status 1; the schema is at ocata_expand01" in said
+    assert "contraction cannot be run before data migration is complete" in said
+    assert database.run("SHOW COLUMNS FROM images LIKE 'is_public'", schema=SCHEMA)
+
+
+def test_a_member_that_the_old_release_adds_after_the_migration_holds_contract_until_migrated(
+    upgrade: Upgrade, database: MariaDB
+) -> None:
+    fill(database, ROWS)
+    upgrade.run(EXPAND)
+    upgrade.run(MIGRATE)
+    private = "SELECT MIN(id) FROM images WHERE visibility = 'private'"
+    ((image,),) = database.run(private, schema=SCHEMA)
+    for schema in (SCHEMA, "witness"):
+        database.run(NEW_MEMBER.format(image=image), schema=schema)
+
+    with pytest.raises(PrecheckError, match=r"db check says 4 \(migrate_needed\), 1 rows are left"):
+        upgrade.begin(CONTRACT)
+
+    upgrade.run(MIGRATE)
+    upgrade.run(CONTRACT)
+    assert differences(database) == NOTHING
+
+
+@pytest.mark.parametrize("phase", [EXPAND, CONTRACT])
+def test_a_phase_that_is_killed_once_its_work_is_done_counts_as_done(
+    upgrade: Upgrade, database: MariaDB, phase: Phase
+) -> None:
+    fill(database, 10)
+    upgrade.run(EXPAND)
+    if phase is CONTRACT:
+        upgrade.run(MIGRATE)
+        upgrade.run(CONTRACT)
+    (upgrade.unit(phase).folder / "status").write_text(str(-signal.SIGKILL))
+    assert "ended with signal, status 9" in upgrade.failure(phase)
+
+    assert upgrade.begin(phase)["changed"] is False
+    assert upgrade.finish(phase)["did"].startswith(f"{phase.value} is complete")
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1800)
+def test_a_million_rows_under_an_old_writer_with_a_kill_in_the_middle(
+    upgrade: Upgrade, database: MariaDB, caplog: pytest.LogCaptureFixture
+) -> None:
+    upgrade = replace(upgrade, seconds=900)
+    database.run("SET GLOBAL innodb_buffer_pool_size = 512 * 1024 * 1024")
+    clock = Clock()
+    fill(database, MANY_ROWS)
+    clock.lap("fill")
+    with OldWriter(database, MANY_ROWS) as writer:
+        upgrade.run(EXPAND)
+        clock.lap("expand", writer)
+        upgrade.begin(MIGRATE)
+        trigger = upgrade.trigger(MIGRATE)
+        until(
+            lambda: trigger.poll(upgrade.wait()) is None and upgrade.rows_left() < MANY_ROWS * 0.8,
+            "the migration to be under way",
+            seconds=600,
+        )
+        os.kill(upgrade.unit(MIGRATE).pid, signal.SIGKILL)
+        with pytest.raises(VerifyError, match=r"migrate has ended \(signal, status 9\) and db check says 4"):
+            trigger.poll(upgrade.wait())
+        clock.lap("until the kill", writer)
+        assert upgrade.run(MIGRATE)["db_check"] == 5
+        clock.lap("migrate again", writer)
+    upgrade.run(CONTRACT)
+    clock.lap("contract")
+    assert upgrade.check() == 0
+    tell_witness(database, writer.writes)
+    assert differences(database) == NOTHING
+    assert re.search(r"is running: \d+ rows left, \d+ rows/s, about \d+ s to go", caplog.text)
+
+
+class Clock:
+    """Tells in the log what each part took."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def lap(self, what: str, writer: OldWriter | None = None) -> None:
+        waited = f"; the old writer's slowest write took {writer.slowest:.1f} s" if writer else ""
+        log.info("%s: %.1f s%s", what, time.monotonic() - self._began, waited)
+        self._began = time.monotonic()
