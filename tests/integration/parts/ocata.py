@@ -83,7 +83,9 @@ def newton_schema(folder: Path, manage: Path, server: MariaDB) -> bytes:
     if done.returncode != 0:
         pytest.fail(f"glance-manage db upgrade {NEWTON} ended with {done.returncode}: {done.stderr[-2000:]}")
     dump = [program("mariadb-dump", "mariadb-client"), f"--socket={server.socket}", schema]
-    return subprocess.run(dump, capture_output=True, check=True).stdout
+    statements = subprocess.run(dump, capture_output=True, check=True).stdout
+    server.run("SET foreign_key_checks = 0", f"DROP DATABASE {schema}")
+    return statements
 
 
 def make_newton(server: MariaDB, statements: bytes) -> None:

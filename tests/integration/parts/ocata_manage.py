@@ -10,13 +10,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from glance.db import migration
+from glance.db import migration  # type: ignore[import-not-found]
 
 # Before what reads it on import.
 migration.CURRENT_RELEASE = "ocata"
 
-from glance.cmd import manage  # noqa: E402
-from glance.db.sqlalchemy import alembic_migrations  # noqa: E402
+from glance.cmd import manage  # type: ignore[import-not-found]  # noqa: E402
+from glance.db.sqlalchemy import alembic_migrations  # type: ignore[import-not-found]  # noqa: E402
 
 
 def main(versions: str, words: list[str]) -> None:

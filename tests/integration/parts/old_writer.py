@@ -64,12 +64,13 @@ class OldWriter:
     def _write(self) -> None:
         number = len(self.writes)
         known = md5(str(self._random.randint(1, self._rows)).encode(), usedforsecurity=False).hexdigest()
-        statement, parameters = [
+        choices: list[tuple[str, tuple[Any, ...]]] = [
             (INSERT, (f"new {number}", number // 4 % 2, f"newton-{number}")),
             (PUBLISH, (self._random.randint(0, 1), known)),
             (SAVE, (f"saved {number}", known)),
             (PUBLISH, (number // 8 % 2, f"newton-{number // 4 * 4}")),
-        ][number % 4]
+        ]
+        statement, parameters = choices[number % 4]
         began = time.monotonic()
         while not self._done(statement, parameters):
             pass
