@@ -213,6 +213,36 @@ def test_a_phase_that_is_killed_once_its_work_is_done_counts_as_done(upgrade: Up
     assert upgrade.finish(EXPAND)["did"] == "expand is complete: the schema is at ocata_expand01"
 
 
+BY_HAND = """
+UPDATE images SET visibility = CASE WHEN is_public THEN 'public'
+    WHEN id IN (SELECT image_id FROM image_members WHERE NOT deleted) THEN 'shared' ELSE 'private' END
+"""
+# Each is what one mistake of a migration would leave behind, with what the comparison says after it and those before.
+DAMAGES = {
+    "DELETE FROM images WHERE id = MD5(100)": (1, 0, 0, 0, 0),
+    "UPDATE images SET id = 'another' WHERE id = MD5(1)": (2, 1, 0, 0, 0),
+    "UPDATE images SET name = '' WHERE id = MD5(13)": (2, 1, 1, 0, 0),
+    "UPDATE images SET visibility = 'shared' WHERE id = MD5(3)": (2, 1, 1, 1, 0),
+    "UPDATE images SET visibility = 'private' WHERE id = MD5(7)": (2, 1, 1, 2, 0),
+    "UPDATE images SET visibility = 'shared' WHERE id = MD5(11)": (2, 1, 1, 3, 0),
+    "UPDATE images SET visibility = NULL WHERE id = MD5(2)": (2, 1, 1, 4, 0),
+    "UPDATE image_members SET deleted = 1 WHERE image_id = MD5(14)": (2, 1, 1, 4, 1),
+    "DELETE FROM image_members WHERE image_id = MD5(7)": (2, 1, 1, 4, 2),
+}
+
+
+def test_the_comparison_with_the_witness_sees_every_damage(database: MariaDB, newton: bytes) -> None:
+    make_newton(database, newton)
+    fill(database, 100)
+    column = "ALTER TABLE images ADD COLUMN visibility ENUM('private', 'public', 'shared', 'community')"
+    database.run(column, BY_HAND, schema=SCHEMA)
+    assert differences(database) == NOTHING
+    for damage, seen in DAMAGES.items():
+        database.run(damage, schema=SCHEMA)
+        assert differences(database) == Differences(*seen), damage
+    database.run(f"DROP DATABASE {WITNESS}")
+
+
 @pytest.mark.drill
 @pytest.mark.timeout(1800)
 def test_a_million_rows_under_an_old_writer_with_a_kill_in_the_middle(
@@ -236,7 +266,7 @@ def test_a_million_rows_under_an_old_writer_with_a_kill_in_the_middle(
         os.kill(upgrade.unit(MIGRATE).pid, signal.SIGKILL)
         with pytest.raises(VerifyError, match=r"migrate has ended \(signal, status 9\) and db check says 4"):
             trigger.poll(wait)
-        clock.lap("until the kill", writer)
+        clock.lap(f"until the kill ({trigger._said})", writer)
         assert upgrade.run(MIGRATE)["db_check"] == 5
         clock.lap("migrate again", writer)
     upgrade.run(CONTRACT)
