@@ -20,6 +20,7 @@ from rolling_upgrade.form import upgrade_form
 from rolling_upgrade.node_turns import one_node_at_a_time
 from rolling_upgrade.operators.approve_contract import ApproveContractOperator
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
+from rolling_upgrade.operators.check_database import CheckDatabaseOperator
 from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
 from rolling_upgrade.operators.database_phase import ContractOperator, ExpandOperator, MigrateOperator
 from rolling_upgrade.operators.plan import PlanOperator
@@ -62,6 +63,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
             task_id="stage_release", fleet=name, map_index_template="{{ task.node }}"
         ).expand(node=plan.output)
         backup_database = BackupDatabaseOperator(task_id="backup_database", fleet=name)
+        check_database = CheckDatabaseOperator(task_id="check_database", fleet=name, node=NEW_NODE)
 
         @task
         def line_up(nodes: list[str]) -> list[str]:
@@ -111,7 +113,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         verify = VerifyOperator(task_id="verify", fleet=name, trigger_rule="none_failed")
         report = ReportOperator(task_id="report", fleet=name)
 
-        plan >> preflight >> stage_release >> backup_database >> new_node_out
+        plan >> preflight >> stage_release >> backup_database >> check_database >> new_node_out
         new_node_out >> expand >> expand_complete >> migrate >> migration_complete >> new_node_in >> remaining
         [new_node_in, remaining] >> no_old_services >> approve_contract >> contract >> contract_complete
         contract_complete >> verify >> report

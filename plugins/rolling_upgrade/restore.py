@@ -20,6 +20,7 @@ from rolling_upgrade.decisions.other_schema import for_schema
 from rolling_upgrade.errors import PrecheckError, RefusedError, RollingUpgradeError, VerifyError
 from rolling_upgrade.fleet.inventory import LONGEST_SCHEMA, Database
 from rolling_upgrade.hooks.client_tools import login_of
+from rolling_upgrade.hooks.contract_mark import forget_contract, forget_statement
 from rolling_upgrade.hooks.database import shows_all_sessions
 from rolling_upgrade.hooks.dump_lock import dump_lock
 from rolling_upgrade.hooks.dump_store import WORKER, Store, manifest_of, store_at
@@ -104,6 +105,7 @@ def _restore(asked: argparse.Namespace, store: Store, name: str) -> None:
         if not asked.despite_sessions:
             _refuse_sessions(session, target)
         _replace(dump, target)
+    _forget_contract(database)
     _say(_next_steps(manifest, target))
 
 
@@ -231,9 +233,18 @@ def _next_steps(manifest: Manifest, target: str) -> str:
     at = ", ".join(manifest.contents.heads) or "no revision"
     return f"""{target} holds what was dumped at {manifest.begun}, and nothing later: compared, table by table.
 Next:
- 1. Its schema is at {at}: start on every node the release that belongs to it, and no other.
+ 1. Its schema is at {at}: start on every node the release that belongs to it, and no other. The rollback
+    workflow does that node by node, where nodes still answer.
  2. Mark the run of the upgrade as failed in Airflow; a new run begins from what the nodes run then.
  3. Images that were made since {manifest.begun} are unknown to the database; what they stored is still in the store."""
+
+
+def _forget_contract(database: Database) -> None:
+    try:
+        forget_contract(database)
+    except RollingUpgradeError as error:
+        _say(f"A contract before may still be on record, which would keep a rollback back: {error.found}\n"
+             f"Run with a login that may: {forget_statement(database)}")  # fmt: skip
 
 
 def _say(text: str) -> None:

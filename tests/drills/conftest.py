@@ -33,6 +33,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         BUILD.mkdir(exist_ok=True)
         with (BUILD / "drills-failures.txt").open("a") as file:
             file.write(f"=== {report.nodeid} ({report.when})\n{report.longreprtext}\n")
+            file.writelines(f"--- {title}\n{text}\n" for title, text in report.sections)
 
 
 def pytest_sessionstart() -> None:

@@ -14,7 +14,7 @@ import yaml
 
 from include.demo import airflow_faults, lab
 from include.demo.airflow_runner import RunningAirflow
-from include.lab.load.lines import read_operations
+from include.lab.load.lines import Operation, read_operations
 from include.lab.waiting import until
 from tests.drills import world
 from tests.drills.allowed import Cut, Judged, judge
@@ -39,7 +39,7 @@ from tests.drills.drill import (
 )
 from tests.drills.run import AT_WORK, DrillError, Run
 from tests.drills.watch import Watch
-from tests.e2e.rehearsal import DAG_ID
+from tests.e2e.rehearsal import DAG_ID, on_node
 
 STATE_SECONDS = 30.0
 """How long the fleet may take to come to the state that a row names: health checks, ending processes."""
@@ -336,9 +336,26 @@ def _count(rehearsal: Rehearsal, load: dict[str, Any]) -> Judged:
     return judged
 
 
+def _said_by_the_service(line: Operation) -> str:
+    """What the service logged on the node while that request was open."""
+    if line.server not in NODES:
+        return f"{line.server} is no node"
+    began = datetime.fromisoformat(line.at).timestamp()
+    since, to = (
+        f"--{word}=@{moment:.0f}" for word, moment in (("since", began - 1), ("until", began + line.seconds + 2))
+    )
+    try:
+        return on_node(line.server, "journalctl", "-u", "glance-api", "-o", "cat", "--no-pager", since, to)[-6000:]
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        return f"{line.server}: {error}"
+
+
 def _see_the_load(rehearsal: Rehearsal, load: dict[str, Any], judged: Judged) -> None:
     # A load that was killed or broke saw no failure, because it saw nothing.
     assert (load["ended_by_itself"], load["fault_of_the_load"], load["audit"]["complete"]) == (True, None, True)
     assert load["requests"] > LEAST_REQUESTS
-    assert not judged.attributable, f"failed requests that no fault explains: {judged.attributable}; {rehearsal.cuts}"
+    assert not judged.attributable, (
+        f"failed requests that no fault explains: {judged.attributable}; {rehearsal.cuts}\n"
+        + "\n".join(_said_by_the_service(line) for line in judged.attributable)
+    )
     assert not judged.images_attributable, f"images left wrong: {judged.images_attributable}"

@@ -14,7 +14,9 @@ from typing import Any, Self
 
 from include.demo import lab
 from include.demo.airflow_runner import RunningAirflow
+from include.demo.rest import AirflowError
 from include.lab import settings
+from include.lab.waiting import until
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet import inventory
 from rolling_upgrade.hooks.balancer import BalancerHook
@@ -29,6 +31,31 @@ def on_node(node: str, *command: str) -> str:
     """What a command on a node prints."""
     words = [str(lab.COMMAND), "shell", node, "--", *command]
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def question(airflow: RunningAirflow, run_id: str, task: str) -> dict[str, Any]:
+    """Wait until the task asks a person, and return what it asks."""
+    path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails"
+    found: dict[str, Any] = {}
+
+    def asked() -> bool:
+        airflow.check()
+        try:
+            found.update(airflow.api.call("GET", path))
+        except AirflowError as error:
+            if error.status != 404:
+                raise
+            return False
+        return not found.get("response_received")
+
+    until(asked, f"the question of {task}", seconds=RUN_SECONDS, every=0.5)
+    return found
+
+
+def answer(airflow: RunningAirflow, run_id: str, task: str, option: str) -> None:
+    """Answer it, over the API that Airflow's page uses."""
+    path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails"
+    airflow.api.call("PATCH", path, json={"chosen_options": [option]})
 
 
 def main_pids(nodes: list[str]) -> dict[str, str]:

@@ -13,13 +13,14 @@ import pytest
 from include.demo import lab
 from include.demo.airflow_runner import RunningAirflow
 from include.lab.waiting import until
-from tests.e2e.rehearsal import DAG_ID, RUN_SECONDS, Sampler, main_pids, on_node
+from tests.e2e.rehearsal import DAG_ID, RUN_SECONDS, Sampler, answer, main_pids, on_node, question
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NODES = ["node2", "node1", "node3"]
 FAILING, NEXT = "node1", "node3"
 STEP = "remaining_nodes.stop"
+ASKS = "approve_contract"
 DROP_IN = "/etc/systemd/system/glance-api.service.d/refuse.conf"
 HOLD_SECONDS = 6.0
 """Some ten times what a turn needs to be handed over."""
@@ -51,7 +52,9 @@ def test_a_failed_step_holds_the_rollout_and_clearing_it_goes_on(airflow: Runnin
 
     with Sampler() as sampler:
         # When the second of three nodes cannot be stopped
-        run_id = airflow.api.trigger(DAG_ID, {"target_release": "28.1.0", "nodes": NODES, "soak_seconds": 1})
+        run_id = airflow.api.trigger(
+            DAG_ID, {"target_release": "28.1.0", "nodes": NODES, "soak_seconds": 1, "contract": "ask"}
+        )
         until(lambda: state_of(STEP, 0) == "failed", "the step to fail", seconds=RUN_SECONDS)
 
         # Then the node serves again, and the run holds: the third node goes on serving, nothing is contracted, and the
@@ -78,13 +81,32 @@ def test_a_failed_step_holds_the_rollout_and_clearing_it_goes_on(airflow: Runnin
         assert "clear take_out of this node with what follows it" in log
         lift_the_fault()
         airflow.api.clear(DAG_ID, run_id, [("remaining_nodes.take_out", 0)])
-        until(lambda: airflow.api.run_state(DAG_ID, run_id) == "success", "the rest of the run", seconds=RUN_SECONDS)
 
-    # Then the run completes, what was done was not done again, and nobody noticed anything
+        # Then it asks before contract, showing the proof and the backup; rejected, the run ends well without contract
+        asked = question(airflow, run_id, ASKS)
+        backup = airflow.api.xcom(DAG_ID, run_id, "backup_database")
+        assert backup["sha256"] in asked["body"]
+        assert "every node runs 28.1.0 and nothing else (node1, node2, node3)" in asked["body"]
+        answer(airflow, run_id, ASKS, "Reject")
+        until(lambda: airflow.api.run_state(DAG_ID, run_id) == "success", "the rest of the run", seconds=RUN_SECONDS)
+        assert (state_of("contract"), state_of("contract_complete")) == ("skipped", "skipped")
+        report = airflow.api.xcom(DAG_ID, run_id, "report")
+        assert (report["approval"]["did"], report["approval"]["by"]) == ("rejected", airflow.user)
+        assert (report["contracted"], report["db_check"]) == (False, 5)
+        assert report["db_heads"] == ["2023_1_contract01", "2024_1_expand01"]
+
+        # And a later run passes every node over, asks again, and contracts once somebody approves
+        run_id = airflow.api.trigger(DAG_ID, {"target_release": "28.1.0", "nodes": NODES, "contract": "ask"})
+        question(airflow, run_id, ASKS)
+        answer(airflow, run_id, ASKS, "Approve")
+        until(lambda: airflow.api.run_state(DAG_ID, run_id) == "success", "contract", seconds=RUN_SECONDS)
+
+    # And what was done was not done again, and nobody noticed anything
     assert main_pids([NODES[0]]) == done
     report = airflow.api.xcom(DAG_ID, run_id, "report")
     assert {node["release_proven"] for node in report["nodes"]} == {"28.1.0"}
-    assert report["db_check"] == 0
+    assert (report["approval"]["did"], report["approval"]["by"]) == ("approved", airflow.user)
+    assert (report["contracted"], report["db_check"]) == (True, 0)
     assert max(len(out) for _, out, _ in sampler.samples) == 1
     load = lab.read_json("load", "stop", "--json")
     assert load["requests"] > 300

@@ -11,7 +11,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import RemotePhase
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts import fleets
-from tests.integration.parts.fleets import NEW, SCHEMA
+from tests.integration.parts.fleets import NEW, OLD, SCHEMA
 from tests.integration.parts.glance import unpacked
 from tests.integration.parts.mariadb import SERVICE, MariaDB
 from tests.integration.parts.newton import WITNESS, Differences, differences, fill, tell_witness
@@ -40,12 +40,11 @@ from tests.integration.parts.ocata import (
 )
 from tests.integration.parts.old_writer import OldWriter
 from tests.integration.parts.processes import free_port, until
-from tests.integration.parts.services import service, switch
 from tests.integration.parts.site import SetConnection, site
 from tests.integration.parts.sshd import Sshd
 from tests.integration.parts.units import forget_units, sshd_with_units
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROWS = 1_000
 MANY_ROWS = int(os.environ.get("NEWTON_ROWS", "1000000"))
@@ -97,20 +96,22 @@ def upgrade(
     newton: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Upgrade]:
-    """Newton's tables without rows, and all nodes on the new release, as they are when contract has its turn."""
+    """Newton's tables without rows, and three nodes on Newton, with Ocata beside it."""
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
     forget_units(ssh_server)
     make_newton(database, newton)
-    with site(tmp_path, small_service, ssh_server, set_connection) as made:
-        made_upgrade = Upgrade(made, database, monkeypatch, tmp_path / "templates")
-        made_upgrade.install(manage)
-        switch(made.root, NEW)
+    with (
+        site(tmp_path, small_service, ssh_server, set_connection) as made,
+        ExitStack() as services,
+    ):
         for lb in made.balancers:
             for node in made.fleet.nodes:
                 lb.point(node.server_name, node.address, small_service.port)
-        with service(made.root, f"releases/{NEW}", small_service.port):
-            yield made_upgrade
+        upgrade = Upgrade(made, database, monkeypatch, tmp_path / "templates", services)
+        upgrade.install(manage)
+        upgrade.serve_on(OLD)
+        yield upgrade
     forget_units(ssh_server)
     database.run(f"DROP DATABASE IF EXISTS {WITNESS}")
 
@@ -128,6 +129,7 @@ def test_newton_becomes_ocata_under_an_old_writer_and_no_row_changes_its_meaning
         assert upgrade.run(MIGRATE)["db_check"] == 5
         assert upgrade.rows_left() == 0
 
+        upgrade.serve_on(NEW)
         with pytest.raises(PrecheckError, match="a database session of the service's user comes from localhost, which"):
             upgrade.begin(CONTRACT)
         assert not upgrade.unit(CONTRACT).folder.exists()
@@ -170,6 +172,7 @@ def test_a_killed_migration_is_told_and_the_next_try_ends_right(
 def test_contract_without_the_data_migration_is_refused(upgrade: Upgrade, database: MariaDB) -> None:
     fill(database, ROWS)
     upgrade.run(EXPAND)
+    upgrade.serve_on(NEW)
 
     with pytest.raises(PrecheckError, match=r"db check says 4 \(migrate_needed\), \d+ rows are left") as caught:
         upgrade.begin(CONTRACT)
@@ -196,6 +199,7 @@ def test_a_member_that_the_old_release_adds_after_the_migration_holds_contract_u
     for schema in (SCHEMA, WITNESS):
         database.run(NEW_MEMBER.format(image=image), schema=schema)
 
+    upgrade.serve_on(NEW)
     with pytest.raises(PrecheckError, match=r"db check says 4 \(migrate_needed\), 1 rows are left"):
         upgrade.begin(CONTRACT)
 
@@ -269,6 +273,7 @@ def test_a_million_rows_under_an_old_writer_with_a_kill_in_the_middle(
         clock.lap(f"until the kill ({trigger._said})", writer)
         assert upgrade.run(MIGRATE)["db_check"] == 5
         clock.lap("migrate again", writer)
+    upgrade.serve_on(NEW)
     upgrade.run(CONTRACT)
     clock.lap("contract")
     assert upgrade.check() == 0

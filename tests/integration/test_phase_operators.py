@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from rolling_upgrade.errors import PrecheckError, UnreachableError, VerifyError
+from rolling_upgrade.errors import PrecheckError, UnreachableError
 from rolling_upgrade.evidence.record import now
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.inventory import Fleet
-from rolling_upgrade.hooks.phase import refuse_running_phase
+from rolling_upgrade.hooks.contract_mark import (
+    contract_began,
+    forget_contract,
+    forget_statement,
+    mark_contract,
+)
+from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
+from rolling_upgrade.operators import database_phase
 from rolling_upgrade.operators.database_phase import (
     ContractOperator,
     DatabasePhaseOperator,
@@ -19,8 +26,8 @@ from rolling_upgrade.operators.database_phase import (
     MigrateOperator,
 )
 from rolling_upgrade.services.profile import ServiceProfile
-from tests.integration.parts.fleets import NAME, NEW, context, write_fleet
-from tests.integration.parts.mariadb import MariaDB
+from tests.integration.parts.fleets import NAME, NEW, SCHEMA, context, write_fleet
+from tests.integration.parts.mariadb import OPERATOR, MariaDB
 from tests.integration.parts.processes import free_port
 from tests.integration.parts.site import SetConnection
 from tests.integration.parts.sshd import Sshd
@@ -43,7 +50,8 @@ def fleet(
     reachable_nodes: Sshd,
     set_connection: SetConnection,
 ) -> Fleet:
-    """Three nodes that answer; no balancer is asked."""
+    """Three nodes that answer; no balancer is asked, and no configuration is rendered."""
+    monkeypatch.setattr(database_phase, "_configure", lambda step: None)
     monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
     set_connection("it_lb1", {"conn_type": "generic", "host": "127.0.0.1", "port": free_port()})
     return write_fleet(tmp_path / "fleets")
@@ -91,11 +99,40 @@ def test_expand_begins_when_nothing_else_runs(
         "127.0.0.2", "small-db-migrate-1.5.0.service loaded active exited", "small.service loaded active x"
     )
 
-    with pytest.raises(VerifyError, match="expand ended with"):
-        ExpandOperator(task_id="expand", fleet=NAME, node="node1").execute(context(fleet, backup_database=BACKUP))
+    record = ExpandOperator(task_id="expand", fleet=NAME, node="node1").execute(context(fleet, backup_database=BACKUP))
 
+    assert record["did"] == f"expand is under way as small-db-expand-{NEW}.service"
     (told,) = reachable_nodes.told
     assert told.startswith(f"systemd-run --unit=small-db-expand-{NEW}.service --uid=root")
+
+
+def test_contract_is_on_record_before_it_begins_until_an_expand_begins_anew(
+    fleet: Fleet, database: MariaDB, small_catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_phase, "why_old_services_may_remain", lambda *_: [])
+    began: list[str | None] = []
+    monkeypatch.setattr(RemotePhase, "start", lambda self: began.append(contract_began(fleet.database)))
+    database.at("two_expand")
+    assert contract_began(fleet.database) is None
+
+    for _ in range(2):
+        ContractOperator(task_id="contract", fleet=NAME, node="node1").execute(context(fleet))
+
+    assert began == [NEW, NEW]
+    database.at("one_contract")
+    ExpandOperator(task_id="expand", fleet=NAME, node="node1").execute(context(fleet, backup_database=BACKUP))
+    assert began == [NEW, NEW, None]
+
+
+def test_a_note_of_contract_can_be_taken_away_by_the_statement_that_is_named(fleet: Fleet, database: MariaDB) -> None:
+    forget_contract(fleet.database)  # nothing is there yet
+    mark_contract(fleet.database, NEW)
+    assert contract_began(fleet.database) == NEW
+
+    with database.connect(OPERATOR, SCHEMA).cursor() as cursor:
+        cursor.execute(forget_statement(fleet.database))
+
+    assert contract_began(fleet.database) is None
 
 
 def test_expand_does_not_begin_without_a_backup(

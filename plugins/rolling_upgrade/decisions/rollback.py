@@ -7,6 +7,7 @@ Upgrades"). Afterwards only the backup leads back.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rolling_upgrade.decisions.planning import (
@@ -25,7 +26,23 @@ FIELDS = ("target_release", "nodes", "drain_timeout_seconds", "on_drain_timeout"
 RESTORE = "the way back is the backup: see docs/recovery.md for the command that restores it"
 
 
-def read_rollback(form: Mapping[str, Any], fleet: Fleet, catalogue: Catalogue, observed: Observation) -> Request:
+@dataclass(frozen=True)
+class Schema:
+    """What is known of the database."""
+
+    heads: tuple[str, ...]
+    contract_begun: Release | None = None
+    """The release that contract was begun for, finished or not."""
+    if_restored: str = ""
+    """The statement that takes that note away, for a database that was restored since by other means than ours."""
+
+    def serves(self, release: Release) -> bool:
+        return serves(release, self.heads, self.contract_begun)
+
+
+def read_rollback(
+    form: Mapping[str, Any], fleet: Fleet, catalogue: Catalogue, observed: Observation, schema: Schema
+) -> Request:
     """Check what the form or the REST API sent; without a release it is the one before what the nodes run.
 
     Raises RefusedError, naming the value and what is allowed.
@@ -37,33 +54,41 @@ def read_rollback(form: Mapping[str, Any], fleet: Fleet, catalogue: Catalogue, o
             expected=f"only {', '.join(FIELDS)}.",
             next_step="trigger again without it.",
         )
-    target = form.get("target_release") or release_before(observed, catalogue).version
+    target = form.get("target_release") or release_before(observed, catalogue, schema).version
     return read_request({**form, "target_release": target}, fleet, catalogue)
 
 
-def release_before(observed: Observation, catalogue: Catalogue) -> Release:
+def release_before(observed: Observation, catalogue: Catalogue, schema: Schema) -> Release:
     """The newest release that the schema serves and that is older than what the nodes run.
 
-    Where no node runs a newer one, because the upgrade ended before the first was started, it is what they run.
+    Where no node runs a newer one, because the upgrade ended before the first was started, it is what they run: a node
+    is still to come back.
     Raises RefusedError when there is none.
     """
     run = [catalogue.release(version) for version in set(observed.releases.values()) if version is not None]
     newest = max(run, key=lambda release: release.numbers, default=None)
-    served = [release for release in catalogue.releases if serves(release, observed.heads)]
+    served = [release for release in catalogue.releases if schema.serves(release)]
     before = [release for release in served if newest is None or release.numbers < newest.numbers]
     if before:
         return before[-1]
-    if newest is not None and newest in served and any(version is None for version in observed.releases.values()):
+    left = observed.out or any(version is None for version in observed.releases.values())
+    if newest is not None and newest in served and left:
         return newest
-    raise _contracted(observed, "no release before " + (newest.version if newest else "the newest"))
+    raise _contracted(schema, "no release before " + (newest.version if newest else "the newest"))
 
 
-def serves(release: Release, heads: tuple[str, ...]) -> bool:
-    """Whether the schema is the release's own, whatever an expand has added to it since."""
-    return release.contracted in heads
+def serves(release: Release, heads: tuple[str, ...], contract_begun: Release | None) -> bool:
+    """Whether the schema is the release's own, whatever an expand has added to it since.
+
+    A contract that was begun and cut off shows in no revision, and may have taken away what the release needs.
+    """
+    taken_away = contract_begun is not None and contract_begun.contracted != release.contracted
+    return release.contracted in heads and not taken_away
 
 
-def make_rollback_plan(request: Request, observed: Observation, fleet: Fleet, catalogue: Catalogue) -> Plan:
+def make_rollback_plan(
+    request: Request, observed: Observation, fleet: Fleet, catalogue: Catalogue, schema: Schema
+) -> Plan:
     """What the rollback will do, or RefusedError when what was observed does not allow it."""
     target = catalogue.release(request.target_release)
     refuse_unless_serving(observed, fleet)
@@ -77,8 +102,8 @@ def make_rollback_plan(request: Request, observed: Observation, fleet: Fleet, ca
                 expected="the release that the fleet was upgraded from.",
                 next_step="trigger again with that release, or with none to have it found.",
             )
-    if not serves(target, observed.heads):
-        raise _contracted(observed, f"no release as old as {target.version}")
+    if not schema.serves(target):
+        raise _contracted(schema, f"no release as old as {target.version}")
     away = [name for name, version in observed.releases.items() if version != target.version]
     nodes = order_of_turns(request, observed, away)
     return Plan(
@@ -98,10 +123,14 @@ def make_rollback_plan(request: Request, observed: Observation, fleet: Fleet, ca
     )
 
 
-def _contracted(observed: Observation, wanted: str) -> RefusedError:
+def _contracted(schema: Schema, wanted: str) -> RefusedError:
+    begun = schema.contract_begun
     return RefusedError(
-        f"the schema is at {', '.join(observed.heads) or 'no revision'}: contract has run, and {wanted} can use it.",
-        expected="a rollback before contract.",
+        f"the schema is at {', '.join(schema.heads) or 'no revision'}, and "
+        + (f"contract to {begun.version} has begun" if begun else "contract has run, if the fleet was ever upgraded")
+        + f": {wanted} can use it.",
+        expected="a fleet that was upgraded, or half, and not contracted.",
         safe="nothing was touched; the fleet serves as before.",
-        next_step=RESTORE + ".",
+        next_step=RESTORE
+        + ("." if not begun else f". If it was restored by other means since, tell so first: {schema.if_restored}"),
     )

@@ -67,6 +67,10 @@ class Database(_Model):
     """How long expand, migrate and contract may wait for the lock of a table; users of that table wait as long."""
     claims_schema: Name = "rolling_upgrade"
     """Where the server keeps which run holds the fleet: a schema of its own, so that no dump and no restore has it."""
+    long_transaction_seconds: int = Field(default=30, ge=1, le=86_400)
+    """A transaction open as long forbids expand and contract: they, and then every request, would wait for it."""
+    set_log_bin_trust: bool = False
+    """Beside a binary log: set the server's ``log_bin_trust_function_creators`` while expand and contract run."""
 
 
 class Releases(_Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Self
 
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.inventory import Database
@@ -23,7 +24,7 @@ class DatabaseHook:
             self._mysql.get_connection(database.connection)
 
     @classmethod
-    def of_service(cls, database: Database) -> DatabaseHook:
+    def of_service(cls, database: Database) -> Self:
         """The database as the service's own login sees it: everything in its schema."""
         return cls(database.model_copy(update={"connection": database.service_connection}))
 

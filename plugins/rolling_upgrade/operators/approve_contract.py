@@ -8,10 +8,12 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from rolling_upgrade import alerts
-from rolling_upgrade.evidence.record import Record, now, read, record
+from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.fleet.inventory import load_named
 from rolling_upgrade.operators.step import plan_of
 
+ANSWER = "answer"
+"""Key of the XCom that holds what a person said."""
 BACKUP_TASK, PROOF_TASK = "backup_database", "no_old_services"
 
 
@@ -44,13 +46,15 @@ class ApproveContractOperator(ApprovalOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Skips contract when it was rejected; else a record of who approved."""
-        answer = super().execute_complete(context, event)
-        user = answer.get("responded_by_user") or {}
+        """A record of who approved, or rejected; the latter skips contract. XCom ``answer`` keeps it in both cases."""
+        user = event.get("responded_by_user") or {}
         by = str(user.get("name") or user.get("id") or "nobody: the time was over")
-        approved = answer["chosen_options"] == [self.APPROVE]
-        self.log.info("%s by %s", "approved" if approved else "rejected", by)
-        return {**record("approved" if approved else "rejected", changed=False), "by": by, "answered_at": now()}
+        did = "approved" if event.get("chosen_options") == [self.APPROVE] else "rejected"
+        self.log.info("contract %s by %s", did, by)
+        answer = {**record(did, changed=False), "by": by}
+        context["ti"].xcom_push(key=ANSWER, value=answer)
+        super().execute_complete(context, event)
+        return answer
 
 
 def body(release: str, proof: Record, backup: Record) -> str:

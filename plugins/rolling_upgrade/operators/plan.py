@@ -7,7 +7,7 @@ from typing import Any
 from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.planning import Observation, Plan, describe, make_plan, read_request
 from rolling_upgrade.decisions.proof import proven_release
-from rolling_upgrade.decisions.rollback import make_rollback_plan, read_rollback
+from rolling_upgrade.decisions.rollback import Schema, make_rollback_plan, read_rollback
 from rolling_upgrade.decisions.rotation import views_of
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.catalogue import Catalogue
@@ -15,7 +15,9 @@ from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, load_named
 from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.claims import hold, other_holder, refuse_other_holder, this_run
+from rolling_upgrade.hooks.contract_mark import contract_began, forget_statement
 from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.log_bin_trust import put_back_if_idle
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import refuse_running_phase
 from rolling_upgrade.operators.step import PLAN_KEY, FleetOperator
@@ -25,8 +27,9 @@ from rolling_upgrade.services.registry import profile_of
 class PlanOperator(FleetOperator):
     """Returns the node names in the order of their turns, the new node first; the plan itself is XCom ``plan``.
 
-    Changes nothing but who holds the fleet: from here on this run does. On ``dry_run`` not even that, and every later
-    task is skipped. Raises RefusedError for what cannot work, and HeldError when another run holds the fleet.
+    Changes nothing but who holds the fleet: from here on this run does; and it puts back what an earlier run could not.
+    On ``dry_run`` not even that, and every later task is skipped. Raises RefusedError for what cannot work, and
+    HeldError when another run holds the fleet.
     """
 
     def execute(self, context: Any) -> list[str]:
@@ -54,6 +57,7 @@ class PlanOperator(FleetOperator):
             self.log.info("the fleet is %s", f"held by {holder}" if holder else "free for a run")
         else:
             self.log.info("this run may change the fleet: %s", hold(fleet, me).value)
+            put_back_if_idle(fleet, profile_of(fleet.service), self.log)
 
     def _skip_the_rest(self, context: Any) -> None:
         from airflow.sdk.exceptions import DownstreamTasksSkipped
@@ -73,8 +77,10 @@ class PlanRollbackOperator(PlanOperator):
         # A phase at work would change the schema beneath the release that comes back.
         refuse_running_phase(fleet, profile_of(fleet.service))
         observed = _observe(fleet)
-        request = read_rollback(form, fleet, catalogue, observed)
-        return make_rollback_plan(request, observed, fleet, catalogue)
+        begun = contract_began(fleet.database)
+        schema = Schema(observed.heads, catalogue.release(begun) if begun else None, forget_statement(fleet.database))
+        request = read_rollback(form, fleet, catalogue, observed, schema)
+        return make_rollback_plan(request, observed, fleet, catalogue, schema)
 
 
 def _observe(fleet: Fleet) -> Observation:

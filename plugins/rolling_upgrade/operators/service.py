@@ -15,6 +15,7 @@ from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, Node
 from rolling_upgrade.hooks.balancer import Admin
+from rolling_upgrade.hooks.contract_mark import contract_began
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.put_back import put_back
 from rolling_upgrade.hooks.unit import ServiceUnit
@@ -217,10 +218,12 @@ def _let_check(step: NodeStep) -> None:
 
 def _refuse_contracted(step: NodeStep) -> None:
     found = DatabaseHook(step.fleet.database).heads()
-    if serves(load_catalogue().release(step.release), found):
+    catalogue, begun = load_catalogue(), contract_began(step.fleet.database)
+    if serves(catalogue.release(step.release), found, catalogue.release(begun) if begun else None):
         return
     raise PrecheckError(
-        f"the database is at {', '.join(found) or 'no revision'}, which {step.release} cannot use: contract has run.",
+        f"the database is at {', '.join(found) or 'no revision'}, and contract "
+        f"{f'to {begun} has begun' if begun else 'has run'}: {step.release} cannot use it.",
         expected=f"a schema that still serves {step.release}.",
         safe=f"{step.node.name} was not started and is out of rotation; the other nodes serve.",
         next_step="upgrade this node again with a run of the upgrade; " + RESTORE + ".",

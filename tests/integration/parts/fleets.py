@@ -40,9 +40,14 @@ def profile(root: Path, port: int) -> ServiceProfile:
 
 
 def write_fleet(
-    folder: Path, *, nodes: int = 3, balancers: tuple[str, ...] = (), backup: Mapping[str, object] | None = None
+    folder: Path,
+    *,
+    nodes: int = 3,
+    balancers: tuple[str, ...] = (),
+    backup: Mapping[str, object] | None = None,
+    database: Mapping[str, object] | None = None,
 ) -> Fleet:
-    """Write ``<folder>/it.yaml`` and read it back as the workflow does."""
+    """Write ``<folder>/it.yaml`` and read it back as the workflow does. ``database`` adds to what it says of that."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{NAME}.yaml"
     names = [f"node{number}" for number in range(1, nodes + 1)]
@@ -56,7 +61,12 @@ def write_fleet(
         "balancers": [
             {"name": name, "connection": f"it_{name}", "backend": "service"} for name in balancers or ("lb1",)
         ],
-        "database": {"connection": "it_database", "service_connection": "it_service_database", "name": SCHEMA},
+        "database": {
+            "connection": "it_database",
+            "service_connection": "it_service_database",
+            "name": SCHEMA,
+            **(database or {}),
+        },
         "releases": {"archives": str(folder / "releases")},
         "backup": {"directory": str(folder / "backups"), **(backup or {})},
         "config": {"templates": "glance"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from tests.integration.parts.mariadb import SERVICE as SERVICE_LOGIN
 from tests.integration.parts.mariadb import MariaDB
 from tests.integration.parts.newton import ROWS_LEFT
 from tests.integration.parts.processes import program
+from tests.integration.parts.services import service, switch
 from tests.integration.parts.site import Site
 from tests.integration.parts.tasks import Task, events_of, failure_of, states
 from tests.integration.parts.unit_shim import Unit
@@ -106,7 +108,7 @@ def know_ocata(folder: Path, profile: ServiceProfile, monkeypatch: pytest.Monkey
     ocata = {"version": NEW, "series": "Ocata", "slurp": False, "expanded": EXPANDED, "contracted": CONTRACTED}
     path.write_text(yaml.safe_dump({"service": SERVICE, "releases": [newton, ocata]}))
     catalogue = load_catalogue(path)
-    for module in ("operators.database_phase", "triggers.phase_complete"):
+    for module in ("operators.check_database", "operators.database_phase", "triggers.phase_complete"):
         monkeypatch.setattr(f"rolling_upgrade.{module}.load_catalogue", lambda: catalogue)
     template = folder / "templates" / "glance" / f"{SERVICE}-api.conf.j2"
     template.parent.mkdir(parents=True)
@@ -118,12 +120,13 @@ def know_ocata(folder: Path, profile: ServiceProfile, monkeypatch: pytest.Monkey
 
 @dataclass
 class Upgrade:
-    """The phases, each by its operator and its wait, on node1."""
+    """The phases, each by its operator and its wait, on node1. ``services`` holds what the nodes run."""
 
     site: Site
     database: MariaDB
     monkeypatch: pytest.MonkeyPatch
     templates: Path
+    services: ExitStack
     seconds: float = 60.0
     """How long a phase may take."""
 
@@ -137,6 +140,12 @@ class Upgrade:
             SERVICE_LOGIN.name, SERVICE_LOGIN.password, "127.0.0.1", self.database.port, SCHEMA
         )
         path.write_text(configuration.render(fleet, fleet.node("node1"), NEW, login, templates=self.templates))
+
+    def serve_on(self, release: str) -> None:
+        """Let every node run that release, and nothing else."""
+        self.services.close()
+        switch(self.site.root, release)
+        self.services.enter_context(service(self.site.root, f"releases/{release}", self.site.profile.port))
 
     def check(self) -> int:
         """Exit status of ``db check`` of Ocata, as the workflow asks for it."""

@@ -30,6 +30,7 @@ ORDER = [
     "preflight",
     "stage_release",
     "backup_database",
+    "check_database",
     "new_node_out.take_out",
     "new_node_out.drained",
     "new_node_out.stop",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rolling_upgrade.decisions.planning import Observation, Plan, describe
-from rolling_upgrade.decisions.rollback import FIELDS, make_rollback_plan, read_rollback
+from rolling_upgrade.decisions.rollback import FIELDS, Schema, make_rollback_plan, read_rollback
 from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import PROJECT_ROOT
@@ -25,8 +25,9 @@ def observed(*releases: str | None, heads: tuple[str, ...] = EXPANDED, out: tupl
     return Observation(dict(zip(FLEET.node_names, releases, strict=True)), heads, out)
 
 
-def plan(seen: Observation, **form: Any) -> Plan:
-    return make_rollback_plan(read_rollback(form, FLEET, CATALOGUE, seen), seen, FLEET, CATALOGUE)
+def plan(seen: Observation, *, begun: str | None = None, **form: Any) -> Plan:
+    schema = Schema(seen.heads, CATALOGUE.release(begun) if begun else None, "DELETE …;")
+    return make_rollback_plan(read_rollback(form, FLEET, CATALOGUE, seen, schema), seen, FLEET, CATALOGUE, schema)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +54,28 @@ def test_what_has_nothing_to_contract_can_go_back_at_any_time() -> None:
 
 
 def test_after_contract_it_is_refused_with_the_way_to_restore() -> None:
-    with pytest.raises(RefusedError, match=r"contract has run, and no release before 28\.1\.0 can use it") as refused:
+    with pytest.raises(
+        RefusedError, match=r"contract has run, if the fleet was ever upgraded: no release before 28\.1\.0 can use it"
+    ) as refused:
         plan(observed(NEW, NEW, NEW, heads=CONTRACTED))
     assert "docs/recovery.md" in refused.value.next_step
-    with pytest.raises(RefusedError, match=r"contract has run, and no release as old as 26\.1\.0 can use it"):
+    with pytest.raises(
+        RefusedError,
+        match=r"contract has run, if the fleet was ever upgraded: no release as old as 26\.1\.0 can use it",
+    ):
         plan(observed(NEW, NEW, NEW, heads=CONTRACTED), target_release=OLD)
+
+
+def test_a_contract_that_was_cut_off_counts_as_one() -> None:
+    with pytest.raises(RefusedError, match=r"contract to 28\.1\.0 has begun: no release before 28\.1\.0") as refused:
+        plan(observed(NEW, NEW, NEW), begun=NEW)
+    assert "DELETE …;" in refused.value.next_step
+    with pytest.raises(RefusedError, match=r"contract to 28\.1\.0 has begun"):
+        plan(observed(NEW, NEW, NEW), begun=NEW, target_release=OLD)
+
+
+def test_a_contract_that_had_nothing_to_do_forbids_nothing() -> None:
+    assert plan(observed(NEWEST, NEWEST, NEWEST, heads=CONTRACTED), begun=NEWEST).target_release == NEW
 
 
 def test_a_fleet_that_was_never_upgraded_has_nothing_to_go_back_to() -> None:
@@ -73,6 +91,11 @@ def test_a_node_that_runs_an_older_release_is_not_upgraded_by_a_rollback() -> No
 def test_two_releases_back_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"skips a release"):
         plan(observed(NEWEST, NEWEST, NEWEST), target_release=OLD)
+
+
+def test_a_node_that_only_left_rotation_comes_back() -> None:
+    made = plan(observed(OLD, OLD, OLD, heads=BEFORE, out=("node1",)))
+    assert (made.target_release, made.nodes[0]) == (OLD, "node1")
 
 
 def test_a_node_that_is_out_goes_first() -> None:

@@ -32,6 +32,7 @@ class Invariants:
             "stop": self._stopped,
             "start": self._started,
             "phase": self._phase,
+            "trusts no more": self._distrusted,
         }
         self.world.observers.append(self.observe)
         simulation.on_success.append(self._succeeded)
@@ -142,11 +143,24 @@ class Invariants:
             self._break(f"{actor.label} starts {change.phase.value} during a backup")
         if change.phase is Phase.EXPAND and not db.backups:
             self._break(f"{actor.label} expands without a backup")
+        if change.phase is not Phase.MIGRATE and not db.trusts:
+            self._break(f"{actor.label} starts {change.phase.value}, which could not make its triggers")
+        if change.phase is not Phase.MIGRATE and db.transactions:
+            self._may_wait(change.phase, actor)
         done = {Phase.EXPAND: db.expanded, Phase.CONTRACT: db.contracted}.get(change.phase, False)
         if done:
             self._break(f"{actor.label} starts {change.phase.value}, which is done")
         if change.phase is Phase.CONTRACT:
             self._all_proven(actor)
+
+    def _distrusted(self, change: Change, actor: Actor) -> None:
+        for unit in self.world.running_phases():
+            if unit.phase is not Phase.MIGRATE:
+                self._break(f"{actor.label} takes from {unit.phase.value} what it needs to make its triggers")
+
+    def _may_wait(self, phase: Phase, actor: Actor) -> None:
+        if not self.world.disturbed_since_look(actor, "transactions"):
+            self._break(f"{actor.label} starts {phase.value} behind a long transaction")
 
     def _all_proven(self, actor: Actor) -> None:
         new = self.world.new.version

@@ -11,7 +11,7 @@ from rolling_upgrade.decisions.rotation import Rotation
 from rolling_upgrade.fleet.inventory import PROJECT_ROOT, Fleet
 from tests.unit.rolling_upgrade.simulation.beneath import REAL_CATALOGUE, Beneath
 from tests.unit.rolling_upgrade.simulation.incidents import Incident, Lift, form, strike
-from tests.unit.rolling_upgrade.simulation.invariants import Invariants
+from tests.unit.rolling_upgrade.simulation.invariants import BrokenError, Invariants
 from tests.unit.rolling_upgrade.simulation.person import see_through
 from tests.unit.rolling_upgrade.simulation.simulation import Simulation
 from tests.unit.rolling_upgrade.simulation.workflow import Graph
@@ -64,7 +64,12 @@ def fleet_of(scenario: Scenario) -> Fleet:
                 {"name": f"lb{i}", "connection": f"lb{i}", "backend": "glance_api"}
                 for i in range(1, scenario.balancers + 1)
             ],
-            "database": {"connection": "db", "service_connection": "db2", "name": "glance"},
+            "database": {
+                "connection": "db",
+                "service_connection": "db2",
+                "name": "glance",
+                "set_log_bin_trust": True,
+            },
             "releases": {"archives": "/releases"},
             "backup": {"directory": "/backups"},
             "config": {"templates": "glance"},
@@ -125,3 +130,5 @@ def rest_of(played: Played) -> None:
     assert {machine.runs for machine in world.machines.values()} == {world.new.version}
     assert {v.rotation for b in world.balancers for v in world.views(b)} == {Rotation.IN}
     assert world.database.contracted
+    if world.database.trusts or world.database.trusted_before:
+        raise BrokenError("the server has not got its own setting back")

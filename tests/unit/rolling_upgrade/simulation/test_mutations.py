@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from rolling_upgrade.decisions import drain, phases, planning, proof, rotation, turns
+from rolling_upgrade.decisions import drain, phases, planning, proof, rotation, schema_checks, turns
 from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.evidence.record import record
-from rolling_upgrade.hooks import fleet_proof, phase
+from rolling_upgrade.hooks import fleet_proof, log_bin_trust, phase
 from rolling_upgrade.hooks.unit import ServiceUnit
+from rolling_upgrade.operators import closing, service
 from rolling_upgrade.operators import rotation as rotation_operators
-from rolling_upgrade.operators import service
 from rolling_upgrade.triggers import healthy
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, replace_everywhere, simulated
 from tests.unit.rolling_upgrade.simulation.invariants import BrokenError
@@ -97,7 +97,7 @@ def missing_is_finished(index: int, last: Mapping[str, str | None], step: str, f
     return [i for i in range(index) if last.get(f"{step}_{i}") not in ("success", None)]
 
 
-def nothing_against(*_: Any) -> list[str]:
+def nothing_against(*_: Any, **__: Any) -> list[str]:
     return []
 
 
@@ -107,6 +107,10 @@ def always_start(unit: Any, *, phase_done: bool) -> Any:
 
 def passes(*_: Any, **__: Any) -> None:
     return None
+
+
+def nothing_done(*_: Any) -> str:
+    return ""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,16 @@ MUTATIONS = {
     ),
     "contract asks for no proof": Mutation(
         [(fleet_proof.why_old_services_may_remain, nothing_against)], ["orphan"], after=(250, 450)
+    ),
+    "expand and contract do not look for long transactions": Mutation(
+        [(schema_checks.why_not_transactions, nothing_against)], ["long_transaction"]
+    ),
+    "nobody lets the server trust creators of triggers": Mutation([(log_bin_trust.allow, nothing_done)], []),
+    "trust is taken from a phase that runs": Mutation(
+        [((log_bin_trust, "refuse_running_phase"), passes)], ["new_run"], nodes=2, after=(200, 300)
+    ),
+    "neither phases nor verify put trust back": Mutation(
+        [(log_bin_trust.put_back_after_phase, passes), ((closing, "put_back_when_idle"), nothing_done)], []
     ),
     "a start does not wait for migrate": Mutation(
         [(service._refuse_too_early, passes)], ["mark_failed", "mark_success"]

@@ -231,6 +231,11 @@ class World:
             return SchemaState.MIGRATE_NEEDED
         return SchemaState.CURRENT if db.contracted else SchemaState.CONTRACT_NEEDED
 
+    def set_trust(self, value: bool) -> None:
+        if self.database.trusts != value:
+            self.database.trusts = value
+            self.changed(Change("trusts" if value else "trusts no more", current()))
+
     def running_phases(self) -> list[PhaseUnit]:
         return [unit for machine in self.machines.values() for unit in machine.phases.values() if unit.running]
 
