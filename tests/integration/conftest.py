@@ -66,6 +66,7 @@ def database(database_server: MariaDB, set_connection: SetConnection) -> MariaDB
     """The server with an empty schema, no claim, the lab's two users, and Airflow connections for both."""
     schema = fleets.SCHEMA
     database_server.run(
+        "SET foreign_key_checks = 0",
         f"CREATE OR REPLACE DATABASE {schema}",
         "DROP DATABASE IF EXISTS rolling_upgrade",
         f"DROP DATABASE IF EXISTS {SCRATCH}",

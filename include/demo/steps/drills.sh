@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make drills: every fault of the table strikes a rollout on the lab, then the lab down whatever happened; the table and
-# pytest's line come last.
+# make drills: a million rows from Newton to Ocata, then every fault of the table strikes a rollout on the lab, then the
+# lab down whatever happened; the table and pytest's line come last.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 
@@ -29,4 +29,5 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 echo "The drills make the lab anew for each row, and take it down at the end. The table is written to build/drills.md."
 ./lab build 8<&-
-PYTHONPATH=.:plugins .venv/bin/python -m pytest -v tests/drills "$@" 2>&1 | tee "$log"
+PYTHONPATH=.:plugins .venv/bin/python -m pytest -v -m drill \
+    tests/integration/test_newton_to_ocata.py tests/drills "$@" 2>&1 | tee "$log"

@@ -181,8 +181,12 @@ def why_not_heads(
             fits = not {release.expanded, release.contracted}.isdisjoint(heads)
             needs = f"{release.expanded} or {release.contracted}"
         else:
-            rest = set(heads) - {release.expanded, target.expanded}
-            fits = rest in ({release.contracted}, {target.contracted})
+            # A release from before there were two branches (Newton) has one revision, and expand takes its place.
+            one_branch = release.expanded == release.contracted
+            rest = set(heads) - {target.expanded, *([] if one_branch else [release.expanded])}
+            fits = rest in ({release.contracted}, {target.contracted}) or (
+                one_branch and set(heads) == {target.expanded}
+            )
             needs = release.contracted
         if fits:
             continue

@@ -101,6 +101,14 @@ def shows_all_sessions(grant: str) -> bool:
     return bool(found) and not {"PROCESS", "ALL PRIVILEGES"}.isdisjoint(privileges.split(", "))
 
 
+def rows_left(database: Database, statement: str) -> int:
+    """Rows that a data migration has still to move, as a profile asks for them; 0 where it has no question.
+
+    Raises UnreachableError.
+    """
+    return DatabaseHook.of_service(database).count(statement) if statement else 0
+
+
 def service_login(database: Database) -> ServiceLogin:
     """How the service itself logs in, from the connection that the fleet file names."""
     from airflow.sdk import BaseHook

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from rolling_upgrade.decisions.backups import why_too_old
-from rolling_upgrade.decisions.phases import Phase, UnitAction, unit_action
+from rolling_upgrade.decisions.phases import MIGRATION_COMPLETE, Phase, UnitAction, unit_action
 from rolling_upgrade.errors import PrecheckError
 from rolling_upgrade.evidence.record import Record, now, read, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.hooks.contract_mark import forget_contract, mark_contract
-from rolling_upgrade.hooks.database import DatabaseHook, service_login
+from rolling_upgrade.hooks.database import DatabaseHook, rows_left, service_login
 from rolling_upgrade.hooks.dump_lock import no_dump_runs
 from rolling_upgrade.hooks.fleet_proof import why_old_services_may_remain
 from rolling_upgrade.hooks.log_bin_trust import allow, put_back_if_idle, put_back_on_failure
-from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase
+from rolling_upgrade.hooks.phase import RemotePhase, refuse_running_phase, schema_state
 from rolling_upgrade.operators.check_database import refuse_contract, refuse_expand
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
 from rolling_upgrade.services.configuration import phase_configuration, render
@@ -37,8 +37,12 @@ class DatabasePhaseOperator(NodeOperator):
 
     def step(self, step: NodeStep, context: Any) -> Record:
         remote = RemotePhase(step.ssh, step.profile, step.release, self.phase)
-        action = unit_action(remote.state(), phase_done=self._done(step))
+        unit = remote.state()
+        action = unit_action(unit, phase_done=self._done(step))
         if action is UnitAction.DONE:
+            if unit.failed:
+                # Killed after its work was done. The wait that follows must not read it as this try's end.
+                remote.forget()
             # A try that died may have left the server trusting.
             put_back_if_idle(step.fleet, step.profile, self.log)
             return record(f"nothing to {self.phase.value}: the schema is there already", changed=False)
@@ -142,6 +146,22 @@ class ContractOperator(DatabasePhaseOperator):
                 next_step="end or upgrade what is named, then clear no_old_services; this task follows it.",
             )
         refuse_contract(step)
+        _refuse_unmigrated(step)
 
     def begins(self, step: NodeStep) -> None:
         mark_contract(step.fleet.database, step.release)
+
+
+def _refuse_unmigrated(step: NodeStep) -> None:
+    """Raise PrecheckError while rows are to be migrated, also such as an old service wrote after the migration."""
+    state = schema_state(step.ssh, step.profile, step.release)
+    left = rows_left(step.fleet.database, step.profile.rows_left)
+    if left or state not in MIGRATION_COMPLETE:
+        raise PrecheckError(
+            f"the data migration is not complete: db check says {state.value} ({state.name.lower()})"
+            + f", {left} rows are left" * bool(left)
+            + ".",
+            expected="db check 5 (contract needed) or 0 (current), and no row left to move.",
+            safe="the schema was not changed; old and new services work with it.",
+            next_step="clear migrate: it moves what is left, and this task follows it.",
+        )

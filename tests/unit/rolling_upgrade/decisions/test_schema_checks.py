@@ -21,7 +21,7 @@ from rolling_upgrade.decisions.schema_checks import (
     why_not_transactions,
     why_not_upgrade_check,
 )
-from rolling_upgrade.fleet.catalogue import load
+from rolling_upgrade.fleet.catalogue import Catalogue, Release, load
 
 CATALOGUE = load()
 GRANTED = "GRANT ALL PRIVILEGES ON `glance`.* TO `glance`@`%`"
@@ -110,6 +110,29 @@ def heads(at: str, target: str, **nodes: str | None) -> list[str]:
 )
 def test_a_schema_on_the_way_fits(at: str, target: str, nodes: dict[str, str | None]) -> None:
     assert heads(at, target, **nodes) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "fits"),
+    [
+        ({"mitaka02"}, True),
+        ({"ocata_expand01"}, True),
+        ({"ocata_contract01"}, True),
+        ({"mitaka01"}, False),
+        (set(), False),
+        ({"mitaka01", "ocata_expand01"}, False),
+    ],
+)
+def test_a_release_from_before_the_two_branches_has_one_revision_which_expand_replaces(
+    at: set[str], fits: bool
+) -> None:
+    newton = Release(version="13.0.0", series="Newton", slurp=False, expanded="mitaka02", contracted="mitaka02")
+    ocata = Release(
+        version="14.0.0", series="Ocata", slurp=False, expanded="ocata_expand01", contracted="ocata_contract01"
+    )
+    catalogue = Catalogue(service="glance", releases=(newton, ocata))
+
+    assert (why_not_heads(sorted(at), {"n1": "13.0.0"}, ocata, catalogue) == []) is fits
 
 
 @pytest.mark.parametrize(
