@@ -12,6 +12,7 @@ import pytest
 
 from rolling_upgrade.decisions.schema_checks import TRUST
 from rolling_upgrade.fleet.catalogue import Catalogue
+from rolling_upgrade.operators import database_phase
 from rolling_upgrade.services import registry
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts import fleets
@@ -108,6 +109,12 @@ def small_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServicePro
 
 
 @pytest.fixture
+def unconfigured_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phases begin without a configuration of their own, which nothing in these tests reads."""
+    monkeypatch.setattr(database_phase, "_configure", lambda step: None)
+
+
+@pytest.fixture
 def reachable_nodes(ssh_server: Sshd, set_connection: SetConnection) -> Sshd:
     """Connections to every node of a fleet, for a test that needs nodes and no balancer."""
     ssh_server.begin()
@@ -134,6 +141,7 @@ def before_expand(
     database: MariaDB,
     small_catalogue: Catalogue,
     set_connection: SetConnection,
+    unconfigured_phases: None,
 ) -> Iterator[SchemaWorld]:
     """A fleet that may be upgraded, with all that Glance's profile refuses; no balancer is asked."""
     monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rolling_upgrade.decisions.schema_checks import TRUST
+from rolling_upgrade.evidence.record import now
 from rolling_upgrade.fleet.inventory import Fleet
 from rolling_upgrade.operators.check_database import CheckDatabaseOperator
 from rolling_upgrade.operators.database_phase import ExpandOperator
@@ -79,7 +80,7 @@ class SchemaWorld:
 
     def expand(self) -> Any:
         step = ExpandOperator(task_id="expand", fleet=NAME, node="node1")
-        return step.execute(context(self.fleet, backup_database={"changed": True}))
+        return step.execute(context(self.fleet, backup_database={"begun": now()}))
 
     def forbid_trust(self) -> None:
         """Let the fleet file no longer allow the workflow to set what the server trusts."""
