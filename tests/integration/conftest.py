@@ -129,6 +129,7 @@ def small_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogu
     catalogue = fleets.catalogue(tmp_path)
     for module in ("check_database", "database_phase", "service"):
         monkeypatch.setattr(f"rolling_upgrade.operators.{module}.load_catalogue", lambda: catalogue)
+    monkeypatch.setattr("rolling_upgrade.triggers.phase_complete.load_catalogue", lambda: catalogue)
     return catalogue
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rolling_upgrade.decisions.phases import SchemaState
 from rolling_upgrade.decisions.schema_checks import TRUST
 from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, UnreachableError, VerifyError
 from rolling_upgrade.hooks import log_bin_trust
@@ -108,8 +109,9 @@ def test_a_phase_that_cannot_be_started_leaves_the_setting_as_it_was(world: Sche
         until(waits, "expand's start")
         assert world.trusts, "it is set before the phase is started"
     expand.join()
+    with pytest.raises(VerifyError, match="expand left no unit behind"):
+        world.see_end("expand")
 
-    assert isinstance(expand.result, VerifyError)
     assert not world.trusts
     assert world.remembered == []
 
@@ -122,8 +124,9 @@ def test_a_phase_that_ended_well_leaves_the_setting_as_it_was(world: SchemaWorld
         assert world.trusts
         ends_well(world)
     expand.join()
-
     assert expand.result["changed"] is True
+    assert world.see_end("expand")["did"].startswith("expand is complete")
+
     assert not world.trusts
     assert world.remembered == []
 
@@ -219,6 +222,7 @@ def test_after_a_kill_the_plan_of_a_next_run_puts_it_back(world: SchemaWorld, dr
 def test_contract_is_let_as_well(world: SchemaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.database.at("one_contract", "two_expand")
     monkeypatch.setattr("rolling_upgrade.operators.database_phase.why_old_services_may_remain", lambda *_: [])
+    monkeypatch.setattr("rolling_upgrade.operators.database_phase.schema_state", lambda *_: SchemaState.CONTRACT_NEEDED)
     contract = ContractOperator(task_id="contract", fleet=NAME, node="node1")
     step = Trying(lambda: contract.execute(context(world.fleet)))
     with world.ssh.held(START.replace("expand", "contract")) as waits:
@@ -226,5 +230,7 @@ def test_contract_is_let_as_well(world: SchemaWorld, monkeypatch: pytest.MonkeyP
         until(waits, "contract's start")
         assert world.trusts
     step.join()
+    with pytest.raises(VerifyError):
+        world.see_end("contract")
 
     assert not world.trusts

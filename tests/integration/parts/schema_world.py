@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,9 @@ from rolling_upgrade.operators.check_database import CheckDatabaseOperator
 from rolling_upgrade.operators.database_phase import ExpandOperator
 from rolling_upgrade.services.glance import GLANCE
 from rolling_upgrade.services.profile import ServiceProfile
-from tests.integration.parts.fleets import NAME, NEW, OLD, SCHEMA, context, write_fleet
+from rolling_upgrade.triggers.phase_complete import PhaseCompleteTrigger
+from rolling_upgrade.triggers.waiting import Wait
+from tests.integration.parts.fleets import NAME, NEW, OLD, SCHEMA, context, plan, write_fleet
 from tests.integration.parts.mariadb import MariaDB
 from tests.integration.parts.services import lay_out, service
 from tests.integration.parts.sshd import Sshd
@@ -81,6 +84,11 @@ class SchemaWorld:
     def expand(self) -> Any:
         step = ExpandOperator(task_id="expand", fleet=NAME, node="node1")
         return step.execute(context(self.fleet, backup_database={"begun": now()}))
+
+    def see_end(self, phase: str) -> Any:
+        """What the wait for the phase's end says, once."""
+        wait = Wait(self.fleet, self.profile, plan(self.fleet), self.fleet.node("node1"), time.time())
+        return PhaseCompleteTrigger(fleet=NAME, nodes_from="plan", phase=phase).poll(wait)
 
     def forbid_trust(self) -> None:
         """Let the fleet file no longer allow the workflow to set what the server trusts."""
