@@ -322,4 +322,4 @@ def test_the_page_for_the_bad_day_says_what_works(
 
     assert done.returncode == 0, done.stderr
     assert fingerprint(small_schema) == before
-    assert done.stdout.count("\n") == 7, done.stdout
+    assert done.stdout.count("\n") == 8, done.stdout
