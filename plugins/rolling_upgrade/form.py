@@ -11,7 +11,6 @@ from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, WhenToContrac
 
 ANY_TYPE = ("string", "integer", "number", "boolean", "array", "object")
 
-
 DRAWN_BY_TYPE: list[str] = []
 """Without examples Airflow 3.3 draws every field of several types as a box for JSON; none is enough."""
 

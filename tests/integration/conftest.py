@@ -127,7 +127,7 @@ def reachable_nodes(ssh_server: Sshd, set_connection: SetConnection) -> Sshd:
 def small_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     """The catalogue of the small service, for every step that looks for a release's revisions."""
     catalogue = fleets.catalogue(tmp_path)
-    for module in ("check_database", "database_phase", "service"):
+    for module in ("check_database", "database_phase", "service", "way_back"):
         monkeypatch.setattr(f"rolling_upgrade.operators.{module}.load_catalogue", lambda: catalogue)
     monkeypatch.setattr("rolling_upgrade.triggers.phase_complete.load_catalogue", lambda: catalogue)
     return catalogue

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -249,12 +251,31 @@ def fleet_files() -> tuple[Path, ...]:
     return tuple(sorted(fleet_directory().glob("*.yaml")))
 
 
-def load_named(name: str) -> Fleet:
-    """The fleet of that name. Raises RefusedError when no file holds it."""
+def usable_fleets() -> Iterator[Fleet]:
+    """Every fleet whose file can be read; a file that is wrong is warned of, which shows as a warning of the DAG file.
+
+    It must not take the workflows of the other fleets away from under their runs.
+    """
     for path in fleet_files():
-        fleet = load(path)
+        try:
+            yield load(path)
+        except RefusedError as error:
+            warnings.warn(str(error), stacklevel=2)
+
+
+def load_named(name: str) -> Fleet:
+    """The fleet of that name. Raises RefusedError when no file holds it, saying which file is wrong where one is."""
+    refused: list[RefusedError] = []
+    for path in fleet_files():
+        try:
+            fleet = load(path)
+        except RefusedError as error:
+            refused.append(error)
+            continue
         if fleet.name == name:
             return fleet
+    if refused:
+        raise refused[0]
     raise RefusedError(
         f"no file in {fleet_directory()} describes a fleet named {name!r}.",
         expected="one file for each fleet.",

@@ -18,9 +18,9 @@ from rolling_upgrade.decisions.schema_checks import TRUST, needs_trust
 from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, UnreachableError
 from rolling_upgrade.fleet.inventory import Database, Fleet
 from rolling_upgrade.hooks.claims import LOST_RACE, NO_SUCH_TABLE
-from rolling_upgrade.hooks.connections import usable
 from rolling_upgrade.hooks.database_facts import read_login_facts
 from rolling_upgrade.hooks.phase import refuse_running_phase
+from rolling_upgrade.hooks.sql import open_connection
 from rolling_upgrade.services.profile import ServiceProfile
 
 ROUNDS = 5
@@ -171,14 +171,8 @@ class Trust:
     @contextmanager
     def connected(self) -> Iterator[Self]:
         """Raises PrecheckError for a connection that cannot be used, UnreachableError."""
-        from airflow.providers.mysql.hooks.mysql import MySqlHook
-
-        with usable(self.database.connection):
-            hook = MySqlHook(mysql_conn_id=self.database.connection, log_sql=False)
-            hook.connection = hook.get_connection(self.database.connection)
         with self._errors():
-            self._connection = hook.get_conn()
-            hook.set_autocommit(self._connection, True)
+            self._connection = open_connection(self.database.connection)
         try:
             yield self
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,21 @@ class TaskInstance:
         return self.xcoms.get((task_ids, key))
 
 
-def context(fleet: Fleet, **xcoms: object) -> dict[str, Any]:
+def plan_back(fleet: Fleet) -> Plan:
+    """All nodes of the fleet from NEW to OLD again."""
+    return replace(
+        plan(fleet),
+        from_releases=dict.fromkeys(fleet.node_names, NEW),
+        target_release=OLD,
+        contract="later",
+        goes_back=True,
+    )
+
+
+def context(fleet: Fleet, planned: Plan | None = None, /, **xcoms: object) -> dict[str, Any]:
     """The context of a task in a run over that fleet; ``xcoms`` are the results of tasks before it."""
-    left = {("plan", "plan"): plan(fleet).to_dict(), **{(task, "return_value"): value for task, value in xcoms.items()}}
+    made = planned or plan(fleet)
+    left = {("plan", "plan"): made.to_dict(), **{(task, "return_value"): value for task, value in xcoms.items()}}
     return {"ti": TaskInstance(left), "run_id": RUN}
 
 
