@@ -28,7 +28,9 @@ def fresh_fleet(airflow: RunningAirflow, drill: Drill) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tell of a failure at once, in a file: pytest tells at the end, which may be an hour away."""
+    """Tell of a failure at once, in a file, and of the rows so far: pytest tells at the end, which may be hours away."""
+    if summary.OUTCOMES and report.when == "teardown":
+        _write(summary.table(summary.OUTCOMES, time.monotonic() - BEGAN))
     if report.failed:
         BUILD.mkdir(exist_ok=True)
         with (BUILD / "drills-failures.txt").open("a") as file:
@@ -47,5 +49,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("drills")
         for line in lines:
             terminalreporter.write_line(line)
-        BUILD.mkdir(exist_ok=True)
-        (BUILD / "drills.md").write_text("\n".join(lines) + "\n")
+        _write(lines)
+
+
+def _write(lines: list[str]) -> None:
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "drills.md").write_text("\n".join(lines) + "\n")
