@@ -28,7 +28,7 @@ def fresh_fleet(airflow: RunningAirflow, drill: Drill) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Tell of a failure at once, in a file, and of the rows so far: pytest tells at the end, which may be hours away."""
+    """Tell of failures, and of the rows so far, at once, in files: pytest tells at the end, which may be hours away."""
     if summary.OUTCOMES and report.when == "teardown":
         _write(summary.table(summary.OUTCOMES, time.monotonic() - BEGAN))
     if report.failed:
