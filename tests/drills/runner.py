@@ -118,6 +118,9 @@ class Rehearsal:
         then = self.drill.then
         run = self._asked(run, then) if isinstance(then, Asks) else self._follow(run, then)
         if not self.lifted:
+            if self.drill.transfer == "cut":
+                # Lifted earlier, it would end well in the moment between the choice and the stop that cuts it.
+                run.await_state(Step("stop", self.drill.at.node), "success")
             self._lift()
         run.await_end()
         self._completed(run)
@@ -183,6 +186,7 @@ class Rehearsal:
 
     def _asked(self, run: Run, then: Asks) -> Run:
         step = self.drill.at
+        run.await_state(step, *AT_WORK)
         run.question(step)
         run.await_log(step, then.says)
         self._await_world(then.state)
