@@ -118,7 +118,9 @@ def test_a_refused_stop_gives_the_node_back(site: Site) -> None:
     with pytest.raises(PrecheckError) as caught:
         site.stop()
 
-    assert caught.value.settled == "node1 was put back into rotation on lb1, lb2"
+    assert caught.value.settled == (
+        "node1 was put back into rotation on lb1, lb2; clear take_out of this node with what follows it"
+    )
     assert str(caught.value).endswith(caught.value.settled)
     for lb in site.balancers:
         lb.until_rotation("node1", Rotation.IN)
@@ -255,6 +257,21 @@ def test_a_node_is_not_started_while_a_balancer_cannot_be_told(switched: Site, l
         switched.start(migration_complete=True)
 
     assert switched.ssh.told == []
+
+
+def test_a_node_that_one_balancer_serves_is_not_drained_by_its_start_while_another_is_out(switched: Site) -> None:
+    switched.servers["node1"].healthy = True
+    switched.balancers[1].restart()
+    switched.balancers[1].until_checked("node1")
+    switched.set_everywhere("node2", Admin.DRAIN)
+    before = switched.rotation()
+    assert before[1] is Rotation.IN
+
+    with pytest.raises(PrecheckError, match=r"node1 takes requests, and must not leave rotation now: .*node2 is alre"):
+        switched.start(migration_complete=True)
+
+    assert switched.ssh.told == []
+    assert switched.rotation() == before
 
 
 def test_a_node_is_not_started_before_its_data_is_migrated(switched: Site) -> None:

@@ -87,9 +87,11 @@ class NodeHook:
         sudo: str | None = None,
         stdin: bytes = b"",
         timeout: float = COMMAND_SECONDS,
+        what: str | None = None,
     ) -> CommandResult:
         """Run a command, as another user through sudo if ``sudo`` names one. ``timeout`` is in seconds.
 
+        ``what`` it does, for messages; else the command itself stands there.
         Raises UnreachableError when the connection breaks or the time is over; the command may then still run.
         """
         from paramiko import SSHException
@@ -97,7 +99,7 @@ class NodeHook:
         words = ["sudo", "-n", "-u", sudo, "--", *command] if sudo else list(command)
         if self._client is None:
             with self.connected():
-                return self.run(command, sudo=sudo, stdin=stdin, timeout=timeout)
+                return self.run(command, sudo=sudo, stdin=stdin, timeout=timeout, what=what)
         try:
             transport = self._client.get_transport()
             if transport is None:
@@ -107,17 +109,25 @@ class NodeHook:
                 channel.exec_command(shlex.join(words))
                 return _converse(channel, stdin, time.monotonic() + timeout)
         except (OSError, SSHException, EOFError) as error:
-            raise self._unreachable(f"`{shlex.join(command)[:120]}`: {error or type(error).__name__}") from error
+            named = what or f"`{shlex.join(command)[:120]}`"
+            raise self._unreachable(f"{named}: {error or type(error).__name__}") from error
 
     def must_run(
-        self, command: Sequence[str], *, sudo: str | None = None, stdin: bytes = b"", timeout: float = COMMAND_SECONDS
+        self,
+        command: Sequence[str],
+        *,
+        sudo: str | None = None,
+        stdin: bytes = b"",
+        timeout: float = COMMAND_SECONDS,
+        what: str | None = None,
     ) -> str:
         """Run a command that must end with status 0; returns its standard output. Raises VerifyError."""
-        result = self.run(command, sudo=sudo, stdin=stdin, timeout=timeout)
+        result = self.run(command, sudo=sudo, stdin=stdin, timeout=timeout, what=what)
         if result.status != 0:
             said = (result.stderr.strip() or result.stdout.strip())[-800:]
+            named = what or f"`{shlex.join(command)[:200]}`"
             raise VerifyError(
-                f"`{shlex.join(command)[:200]}` on {self.node.name} ended with {result.status}: {said}",
+                f"{named} on {self.node.name} ended with {result.status}: {said}",
                 expected="exit status 0.",
                 safe="no later step of this node has begun.",
                 next_step="look at what it said, mend it on the node, then clear this task.",
@@ -126,14 +136,19 @@ class NodeHook:
 
     def script(
         self,
+        what: str,
         text: str,
         *arguments: str,
         sudo: str | None = "root",
         stdin: bytes = b"",
         timeout: float = COMMAND_SECONDS,
     ) -> str:
-        """Run a constant shell script with ``arguments`` as $1, $2, …; never with values inside its text."""
-        return self.must_run(["sh", "-euc", text, "step", *arguments], sudo=sudo, stdin=stdin, timeout=timeout)
+        """Run a constant shell script with ``arguments`` as $1, $2, …; never with values inside its text.
+
+        ``what`` it does stands in messages in its place.
+        """
+        command = ["sh", "-euc", text, "step", *arguments]
+        return self.must_run(command, sudo=sudo, stdin=stdin, timeout=timeout, what=what)
 
     def observe(self, profile: ServiceProfile) -> NodeView:
         """What the service does on the node now. Raises UnreachableError or VerifyError."""
@@ -187,6 +202,7 @@ class NodeHook:
     def write(self, path: str, content: bytes, *, owner: str, group: str, mode: str) -> None:
         """Write a file as root: complete, with its owner and mode, under a temporary name, then renamed."""
         self.script(
+            f"writing {path}",
             'new=$(mktemp "$1.XXXXXX"); trap \'rm -f "$new"\' EXIT; '
             'cat > "$new"; chown "$2:$3" "$new"; chmod "$4" "$new"; mv -T "$new" "$1"',
             path,

@@ -53,7 +53,9 @@ def _options(ssh: NodeHook, profile: ServiceProfile, releases: set[str | None]) 
     names = "|".join(re.escape(name) for name in removed)
     files = [profile.configuration_file(release) for release in sorted(filter(None, releases))]
     found = []
-    for line in ssh.script(OPTION_LINES, rf"^[[:space:]]*({names})[[:space:]]*[=:]", *files).splitlines():
+    for line in ssh.script(
+        "reading the service's configuration", OPTION_LINES, rf"^[[:space:]]*({names})[[:space:]]*[=:]", *files
+    ).splitlines():
         name, value = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
         values = removed[name.lower()].values
         if values is None or value.lower() in values:

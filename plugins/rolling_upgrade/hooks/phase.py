@@ -50,7 +50,11 @@ class RemotePhase:
 
     def forget(self) -> None:
         """Remove an ended unit, so that the phase can be started again. Never called for a running one."""
-        self._node.script('systemctl stop "$1" || true; systemctl reset-failed "$1" 2>/dev/null || true', self.unit)
+        self._node.script(
+            "clearing away a phase that has ended",
+            'systemctl stop "$1" || true; systemctl reset-failed "$1" 2>/dev/null || true',
+            self.unit,
+        )
 
     def output(self, lines: int = 60) -> str:
         """The newest lines that the phase printed."""

@@ -39,11 +39,17 @@ class ServiceUnit:
     def hold(self) -> None:
         """Keep the unit from being started by anything but ``start``, over a power loss too. Repeats change nothing."""
         text = HOLD.format(path=self._hold, unit=self._unit)
-        self._node.script(f'mkdir -p "$2"\n{WRITE_HOLD}', self._hold, self._folder, stdin=text.encode())
+        self._node.script(
+            "keeping the unit from starting",
+            f'mkdir -p "$2"\n{WRITE_HOLD}',
+            self._hold,
+            self._folder,
+            stdin=text.encode(),
+        )
 
     def let_go(self) -> None:
         """Allow starts again. Repeats change nothing."""
-        self._node.script(REMOVE_HOLD, self._hold)
+        self._node.script("letting the unit start", REMOVE_HOLD, self._hold)
 
     def begin_stop(self) -> None:
         """Ask systemd to stop the unit, and do not wait for its end."""

@@ -96,7 +96,7 @@ class ReturnToRotationOperator(NodeOperator):
                 f"{step.node.name} is not proven to run {step.release}: " + "; ".join(reasons) + ".",
                 expected=f"every process of the service to be of {step.release}.",
                 safe="the node stays out of rotation; the other nodes serve.",
-                next_step="clear this node's steps from stop on.",
+                next_step="clear take_out of this node with what follows it.",
             )
         before = step.balancers.views_of(server)
         if is_in(server, names, before):

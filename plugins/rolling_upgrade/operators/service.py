@@ -8,7 +8,7 @@ from typing import Any
 from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView, why_not_proven, why_not_stopped
-from rolling_upgrade.decisions.rotation import Rotation, is_in, is_out, views_of
+from rolling_upgrade.decisions.rotation import Rotation, is_in, is_out, views_of, why_not_take_out
 from rolling_upgrade.errors import PrecheckError, VerifyError
 from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
@@ -60,7 +60,9 @@ class StopOperator(NodeOperator):
         return record("stopped: no process, no listener, no connection", changed=True)
 
     def settle(self, fleet: Fleet, node: Node, me: Holder) -> str:
-        return "" if self._begun else f"{node.name} was {put_back(fleet, node, me)}"
+        if self._begun:
+            return ""
+        return f"{node.name} was {put_back(fleet, node, me)}; clear take_out of this node with what follows it"
 
     def _chosen_cut(self, context: Any) -> bool:
         ti = context["ti"]
@@ -150,7 +152,7 @@ class SwitchReleaseOperator(NodeOperator):
                 safe="the symlink was not changed.",
                 next_step=f"clear {' and '.join(missing)} of this node, alone; when done, clear this task.",
             )
-        step.ssh.script(SWITCH, step.profile.current, f"releases/{step.release}")
+        step.ssh.script("switching the release", SWITCH, step.profile.current, f"releases/{step.release}")
         now = step.ssh.observe(step.profile).current
         if now != step.release:
             raise VerifyError(
@@ -189,6 +191,7 @@ class StartOperator(NodeOperator):
                     safe="the service was not started; the node is out of rotation.",
                     next_step="clear switch_release of this node.",
                 )
+        _refuse_to_leave(step)
         _let_check(step)
         unit = ServiceUnit(step.ssh, step.profile)
         if proven:
@@ -197,6 +200,21 @@ class StartOperator(NodeOperator):
             return record(f"runs {step.release} already; the balancers check it anew", changed=False)
         unit.start()
         return record(f"started on {step.release}", changed=True)
+
+
+def _refuse_to_leave(step: NodeStep) -> None:
+    """A node that takes requests somewhere, as after a balancer's restart, leaves only as any node may."""
+    server, views = step.node.server_name, step.balancers.views()
+    if not any(view.rotation.takes_new_requests for view in views_of(server, views)):
+        return
+    reasons = why_not_take_out(server, step.balancers.names, views, step.fleet.defaults.min_in_rotation)
+    if reasons:
+        raise PrecheckError(
+            f"{step.node.name} takes requests, and must not leave rotation now: " + "; ".join(reasons) + ".",
+            expected="a node that is out of rotation, or enough servers UP without it and no other node out.",
+            safe="the service was not started anew; rotation is as before.",
+            next_step="bring the servers that are named UP, then clear take_out of this node with what follows it.",
+        )
 
 
 def _let_check(step: NodeStep) -> None:

@@ -80,11 +80,19 @@ def _archive(step: NodeStep) -> Path:
 
 def _ship(step: NodeStep, expected: str) -> None:
     archive = _archive(step)
-    folder = step.ssh.script(UPLOAD, sudo=None).strip()
+    folder = step.ssh.script("making a folder for the archive", UPLOAD, sudo=None).strip()
     try:
         remote = f"{folder}/{archive.name}"
         step.ssh.upload(archive, remote)
-        step.ssh.script(UNPACK, remote, expected, step.profile.tree(step.release), step.release, timeout=300)
+        step.ssh.script(
+            "checking and unpacking the archive",
+            UNPACK,
+            remote,
+            expected,
+            step.profile.tree(step.release),
+            step.release,
+            timeout=300,
+        )
     finally:
         step.ssh.run(["rm", "-rf", folder])
 
@@ -102,14 +110,14 @@ def _configure(step: NodeStep) -> bool:
         service_port=step.profile.port,
     )
     path = step.profile.configuration_file(step.release)
-    there = step.ssh.script(CONFIGURATION_SUM, path).strip()
+    there = step.ssh.script("reading the checksum of the configuration", CONFIGURATION_SUM, path).strip()
     if there == hashlib.sha256(text.encode()).hexdigest():
         return False
     candidate = f"{path}.candidate"
     step.ssh.write(candidate, text.encode(), owner="root", group=step.profile.group, mode="0640")
     if step.profile.validator:
         _validate(step, candidate, store_groups(text))
-    step.ssh.script(INTO_PLACE, candidate, path)
+    step.ssh.script("putting the configuration into place", INTO_PLACE, candidate, path)
     return True
 
 

@@ -99,7 +99,13 @@ class SimulatedNode(NodeHook):
         return self._world.view_of(self.node.name)
 
     def run(
-        self, command: Sequence[str], *, sudo: str | None = None, stdin: bytes = b"", timeout: float = 60.0
+        self,
+        command: Sequence[str],
+        *,
+        sudo: str | None = None,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        what: str | None = None,
     ) -> CommandResult:
         self._answer()
         result = self._do(list(command))
