@@ -17,8 +17,8 @@ from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.hooks import fleet_proof, phase
 from rolling_upgrade.hooks.unit import ServiceUnit
+from rolling_upgrade.operators import plan, service
 from rolling_upgrade.operators import rotation as rotation_operators
-from rolling_upgrade.operators import service
 from rolling_upgrade.triggers import healthy
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, replace_everywhere, simulated
 from tests.unit.rolling_upgrade.simulation.invariants import BrokenError
@@ -97,6 +97,10 @@ def missing_is_finished(index: int, last: Mapping[str, str | None], step: str, f
     return [i for i in range(index) if last.get(f"{step}_{i}") not in ("success", None)]
 
 
+def open_on_the_way_back(index: int, last: Mapping[str, str | None], step: str, first: str | None) -> Any:
+    return unfinished_before(index, last, step, first) if first else []
+
+
 def nothing_against(*_: Any) -> list[str]:
     return []
 
@@ -119,6 +123,10 @@ class Mutation:
     nodes: int = 3
     after: tuple[int, int] | None = None
     """The steps among which they strike, where chance would seldom find them."""
+    begins: str = ""
+    """The task whose beginning they follow, for the same reason."""
+    goes_back: bool = False
+    """It is rolled back in the end, whatever has happened."""
 
 
 MUTATIONS = {
@@ -142,6 +150,8 @@ MUTATIONS = {
             ((service.StopOperator, "step"), stop_what_runs),
         ],
         ["slow_transfer"],
+        after=(0, 60),
+        begins="new_node_out.take_out",
     ),
     "stop does not look, sockets do not count, and a lost drain is not noticed": Mutation(
         [
@@ -150,6 +160,8 @@ MUTATIONS = {
             ((service.StopOperator, "step"), stop_what_runs),
         ],
         ["balancer_restart"],
+        after=(0, 60),
+        begins="new_node_out.take_out",
     ),
     "stop does not look whether the node is new": Mutation(
         [((service.StopOperator, "step"), stop_what_runs)], ["clear_any"]
@@ -157,7 +169,8 @@ MUTATIONS = {
     "a failed node has finished": Mutation(
         [(turns.unfinished_before, failed_is_finished)],
         ["crash_loop"],
-        after=(200, 300),
+        after=(0, 100),
+        begins="migrate",
     ),
     "a node that has not begun has finished": Mutation([(turns.unfinished_before, missing_is_finished)], []),
     "a node is returned unproven": Mutation(
@@ -175,10 +188,26 @@ MUTATIONS = {
         nodes=4,
     ),
     "contract asks for no proof": Mutation(
-        [(fleet_proof.why_old_services_may_remain, nothing_against)], ["orphan"], after=(250, 450)
+        [(fleet_proof.why_old_services_may_remain, nothing_against)],
+        ["orphan"],
+        after=(0, 60),
+        begins="no_old_services",
     ),
     "a start does not wait for migrate": Mutation(
-        [(service._refuse_too_early, passes)], ["mark_failed", "mark_success"]
+        [(service._refuse_too_early, passes)], ["mark_failed", "mark_success"], after=(0, 60), begins="expand"
+    ),
+    "neither the plan of a rollback nor its starts ask whether contract has begun": Mutation(
+        [((plan, "contract_began"), passes), ((service, "contract_began"), passes)],
+        ["power_off"],
+        after=(0, 60),
+        begins="contract",
+        goes_back=True,
+    ),
+    "a start on the way back does not ask for the schema": Mutation(
+        [(service._refuse_contracted, passes)], ["roll_back"], begins="new_node_in.start", goes_back=True
+    ),
+    "a turn on the way back opens early": Mutation(
+        [(turns.unfinished_before, open_on_the_way_back)], ["roll_back"], begins="new_node_in.start", goes_back=True
     ),
 }
 
@@ -193,6 +222,16 @@ def goes_wrong(beneath: Beneath, scenario: Scenario) -> bool:
     return False
 
 
+def strategy_of(mutation: Mutation) -> st.SearchStrategy[Scenario]:
+    return scenarios(
+        st.integers(2, mutation.nodes),
+        kinds=sorted(mutation.kinds),
+        after=mutation.after,
+        begins=(mutation.begins,),
+        goes_back=(mutation.goes_back,),
+    )
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_broken_rule_is_seen(beneath: Beneath, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     mutation = MUTATIONS[name]
@@ -203,6 +242,6 @@ def test_a_broken_rule_is_seen(beneath: Beneath, monkeypatch: pytest.MonkeyPatch
         else:
             replace_everywhere(monkeypatch, real, instead)
     search(
-        scenarios(st.integers(2, mutation.nodes), kinds=sorted(mutation.kinds), after=mutation.after),
+        strategy_of(mutation),
         lambda scenario: goes_wrong(beneath, scenario),
     )

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, simulated
-from tests.unit.rolling_upgrade.simulation.person import until_quiet
+from tests.unit.rolling_upgrade.simulation.incidents import Incident, give_up
+from tests.unit.rolling_upgrade.simulation.person import assert_refused, is_whole, until_quiet
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
 from tests.unit.rolling_upgrade.simulation.strategies import few_nodes, scenarios
 
@@ -50,8 +51,25 @@ def ends_well(beneath: Beneath, scenario: Scenario) -> None:
 
 @pytest.mark.timeout(300)
 @checked(200)
-@given(scenario=scenarios(few_nodes))
+@given(scenario=scenarios(few_nodes, begins=("", "", "new_node_in.start"), goes_back=(False, False, True)))
 def test_nothing_that_must_never_happen_happens_and_the_upgrade_ends_well(beneath: Beneath, scenario: Scenario) -> None:
+    ends_well(beneath, scenario)
+
+
+@pytest.mark.timeout(300)
+@checked(70)
+@given(
+    scenario=scenarios(
+        st.integers(2, 3),
+        most_incidents=4,
+        after=(0, 60),
+        begins=("no_old_services", "contract", "contract"),
+        goes_back=(False, True),
+    )
+)
+def test_whatever_happens_to_contract_the_old_release_does_not_come_back_on_it(
+    beneath: Beneath, scenario: Scenario
+) -> None:
     ends_well(beneath, scenario)
 
 
@@ -60,6 +78,35 @@ def test_nothing_that_must_never_happen_happens_and_the_upgrade_ends_well(beneat
 @given(scenario=scenarios(st.integers(20, 50), most_incidents=6))
 def test_large_fleets_end_well_too(beneath: Beneath, scenario: Scenario) -> None:
     ends_well(beneath, scenario)
+
+
+def test_a_contract_that_is_cut_off_is_no_way_back_and_is_ended_by_an_upgrade(beneath: Beneath) -> None:
+    played = play(beneath, Scenario(begins="contract"))
+    simulation, world = played.simulation, played.simulation.world
+    while not world.running_phases():
+        simulation.go_on()
+    world.power_off(simulation.runs[0].nodes[0])
+    assert world.database.half_contracted
+    world.power_on(simulation.runs[0].nodes[0])
+    give_up(simulation)
+    until_quiet(simulation)
+
+    assert_refused(simulation)
+    assert not world.database.contracted
+    rest_of(played)
+
+
+def test_a_half_done_upgrade_is_taken_back_from_every_node(beneath: Beneath) -> None:
+    played = play(beneath, Scenario(nodes=4, incidents=[Incident(500, "roll_back", 1, None)]))
+    simulation, world = played.simulation, played.simulation.world
+    assert {machine.current for machine in world.machines.values()} == {"26.1.0", "28.1.0"}
+    until_quiet(simulation)
+
+    played.raise_if_broken()
+    assert simulation.runs[-1].state == "success"
+    assert is_whole(world, "26.1.0")
+    assert world.database.expanded
+    assert not world.database.half_contracted
 
 
 def test_a_node_that_is_alone_is_never_taken_out(beneath: Beneath) -> None:
