@@ -233,15 +233,14 @@ def strategy_of(mutation: Mutation) -> st.SearchStrategy[Scenario]:
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_broken_rule_is_seen(beneath: Beneath, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_broken_rule_is_seen(beneath: Beneath, name: str) -> None:
     mutation = MUTATIONS[name]
-    for real, instead in mutation.broken:
-        if isinstance(real, tuple):
-            place, attribute = real
-            monkeypatch.setattr(place, attribute, instead)
-        else:
-            replace_everywhere(monkeypatch, real, instead)
-    search(
-        strategy_of(mutation),
-        lambda scenario: goes_wrong(beneath, scenario),
-    )
+    # Undone before what is simulated is undone, which may have replaced the same name.
+    with pytest.MonkeyPatch.context() as patch:
+        for real, instead in mutation.broken:
+            if isinstance(real, tuple):
+                place, attribute = real
+                patch.setattr(place, attribute, instead)
+            else:
+                replace_everywhere(patch, real, instead)
+        search(strategy_of(mutation), lambda scenario: goes_wrong(beneath, scenario))

@@ -57,7 +57,7 @@ def test_nothing_that_must_never_happen_happens_and_the_upgrade_ends_well(beneat
 
 
 @pytest.mark.timeout(300)
-@checked(70)
+@checked(150)
 @given(
     scenario=scenarios(
         st.integers(2, 3),
