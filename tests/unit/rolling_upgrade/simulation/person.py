@@ -31,7 +31,13 @@ def see_through(simulation: Simulation, *, goes_back: bool = False) -> Run:
     """
     until_quiet(simulation)
     if goes_back:
-        _new_run(simulation, goes_back=True)
+        give_up(simulation)
+        until_quiet(simulation)
+        _mend_what_serves_no_more(simulation)
+        if _is_marked(simulation.world) and not simulation.world.database.contracted:
+            assert_refused(simulation)
+        else:
+            _new_run(simulation, goes_back=True)
         until_quiet(simulation)
     run = _bring_to_its_end(simulation)
     if run.goes_back:
@@ -76,7 +82,7 @@ def _bring_to_its_end(simulation: Simulation) -> Run:
     """
     for attempt in range(ROUNDS):
         run = _run_to_see_through(simulation)
-        _mend_what_serves_no_more(simulation, run)
+        _mend_what_serves_no_more(simulation)
         if run.state == "success" and not _is_overtaken(simulation, run):
             return run
         failed = [i for i in run.instances.values() if i.state == "failed"]
@@ -124,8 +130,12 @@ def _is_rightly_refused(simulation: Simulation, run: Run) -> bool:
     """Whether the rollback was refused by its plan, and there is no way back, or nothing to go back from."""
     world, plan = simulation.world, run.instances["plan", -1]
     refused = plan.state == "failed" and " can use it." in plan.failure
-    marked = world.database.contract_mark == world.new.version and world.old.contracted != world.new.contracted
-    return refused and (marked or not world.serves_old or is_whole(world, world.old.version))
+    return refused and (_is_marked(world) or not world.serves_old or is_whole(world, world.old.version))
+
+
+def _is_marked(world: World) -> bool:
+    """Whether it is on record that contract has begun and may have taken away what the old release needs."""
+    return world.database.contract_mark == world.new.version and world.old.contracted != world.new.contracted
 
 
 def _as_it_stands(world: World) -> object:
@@ -138,7 +148,7 @@ def _as_it_stands(world: World) -> object:
     )
 
 
-def _mend_what_serves_no_more(simulation: Simulation, run: Run) -> None:
+def _mend_what_serves_no_more(simulation: Simulation) -> None:
     """Start what a power cut stopped, on nodes that are in rotation: no task of the run looks after these.
 
     And wait: for checks, and for a phase of the database, as a message may say.
