@@ -7,16 +7,12 @@ way back.
 
 from __future__ import annotations
 
-import warnings
-
 from airflow.sdk import DAG
 
 from rolling_upgrade.alerts.deaths import default_args
-from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
-from rolling_upgrade.fleet.inventory import Fleet, fleet_files
-from rolling_upgrade.fleet.inventory import load as load_fleet
+from rolling_upgrade.fleet.inventory import Fleet, usable_fleets
 from rolling_upgrade.form import rollback_form
 from rolling_upgrade.node_turns import one_node_at_a_time
 from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
@@ -56,11 +52,5 @@ def rollback(fleet: Fleet, catalogue: Catalogue) -> DAG:
 
 
 _catalogue = load_catalogue()
-for _path in fleet_files():
-    try:
-        _fleet = load_fleet(_path)
-    except RefusedError as _error:
-        # One file that is wrong must not take the workflows of the other fleets away from under their runs.
-        warnings.warn(str(_error), stacklevel=1)
-        continue
+for _fleet in usable_fleets():
     globals()[f"{_fleet.service}_rollback_{_fleet.name}"] = rollback(_fleet, _catalogue)

@@ -6,20 +6,17 @@ step works; that is in the package ``rolling_upgrade``.
 
 from __future__ import annotations
 
-import warnings
-
 from airflow.sdk import DAG, TaskGroup, task
 
 from rolling_upgrade.alerts.deaths import default_args
-from rolling_upgrade.errors import RefusedError
 from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
-from rolling_upgrade.fleet.inventory import Fleet, fleet_files
-from rolling_upgrade.fleet.inventory import load as load_fleet
+from rolling_upgrade.fleet.inventory import Fleet, usable_fleets
 from rolling_upgrade.form import upgrade_form
 from rolling_upgrade.node_turns import one_node_at_a_time
 from rolling_upgrade.operators.approve_contract import ApproveContractOperator
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
+from rolling_upgrade.operators.check_database import CheckDatabaseOperator
 from rolling_upgrade.operators.closing import ReportOperator, VerifyOperator
 from rolling_upgrade.operators.database_phase import ContractOperator, ExpandOperator, MigrateOperator
 from rolling_upgrade.operators.plan import PlanOperator
@@ -62,6 +59,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
             task_id="stage_release", fleet=name, map_index_template="{{ task.node }}"
         ).expand(node=plan.output)
         backup_database = BackupDatabaseOperator(task_id="backup_database", fleet=name)
+        check_database = CheckDatabaseOperator(task_id="check_database", fleet=name, node=NEW_NODE)
 
         @task
         def line_up(nodes: list[str]) -> list[str]:
@@ -111,7 +109,7 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
         verify = VerifyOperator(task_id="verify", fleet=name, trigger_rule="none_failed")
         report = ReportOperator(task_id="report", fleet=name)
 
-        plan >> preflight >> stage_release >> backup_database >> new_node_out
+        plan >> preflight >> stage_release >> backup_database >> check_database >> new_node_out
         new_node_out >> expand >> expand_complete >> migrate >> migration_complete >> new_node_in >> remaining
         [new_node_in, remaining] >> no_old_services >> approve_contract >> contract >> contract_complete
         contract_complete >> verify >> report
@@ -119,11 +117,5 @@ def rolling_upgrade(fleet: Fleet, catalogue: Catalogue) -> DAG:
 
 
 _catalogue = load_catalogue()
-for _path in fleet_files():
-    try:
-        _fleet = load_fleet(_path)
-    except RefusedError as _error:
-        # One file that is wrong must not take the workflows of the other fleets away from under their runs.
-        warnings.warn(str(_error), stacklevel=1)
-        continue
+for _fleet in usable_fleets():
     globals()[f"{_fleet.service}_rolling_upgrade_{_fleet.name}"] = rolling_upgrade(_fleet, _catalogue)

@@ -10,7 +10,7 @@ from typing import Any
 OUT = ("take_out", "drained", "stop", "switch_release")
 IN = ("start", "healthy", "return_to_rotation", "soak")
 FLEET_STEPS = (
-    "plan", "preflight", "stage_release", "line_up", "backup_database", "expand", "expand_complete",
+    "plan", "preflight", "stage_release", "line_up", "backup_database", "check_database", "expand", "expand_complete",
     "migrate", "migration_complete", "no_old_services", "approve_contract", "contract", "contract_complete", "verify",
     "report",
 )  # fmt: skip

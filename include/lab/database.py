@@ -87,7 +87,7 @@ def statements(settings: LabSettings) -> str:
         GRANT PROCESS ON *.* TO {operator};
         GRANT SELECT, LOCK TABLES, TRIGGER, EVENT, SHOW VIEW ON {DATABASE_NAME}.* TO {operator};
         GRANT SELECT ON mysql.proc TO {operator};
-        GRANT CREATE, DROP, ALTER, SELECT, INSERT, REFERENCES, LOCK TABLES, TRIGGER, EVENT, CREATE VIEW, SHOW VIEW,
+        GRANT CREATE, DROP, ALTER, SELECT, INSERT, REFERENCES, LOCK TABLES, TRIGGER, EVENT, CREATE VIEW,
             CREATE ROUTINE, ALTER ROUTINE ON `{scratch}`.* TO {operator};
         GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON rolling_upgrade.* TO {operator};
     """

@@ -11,6 +11,9 @@ from rolling_upgrade.fleet.inventory import Fleet, OnDrainTimeout, WhenToContrac
 
 ANY_TYPE = ("string", "integer", "number", "boolean", "array", "object")
 
+DRAWN_BY_TYPE: list[str] = []
+"""Without examples Airflow 3.3 draws every field of several types as a box for JSON; none is enough."""
+
 
 def field(kind: str, *, optional: bool = True) -> list[str]:
     """The type of a field: the form draws the first one, and every other passes too, for `plan` to refuse by name."""
@@ -44,6 +47,7 @@ def upgrade_form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
         "drain_timeout_seconds": Param(
             fleet.defaults.drain_timeout_seconds,
             type=field("integer"),
+            examples=DRAWN_BY_TYPE,
             title="Drain timeout (seconds)",
             description="How long a node may take to finish its requests.",
         ),
@@ -62,6 +66,7 @@ def upgrade_form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
         "soak_seconds": Param(
             fleet.defaults.soak_seconds,
             type=field("integer"),
+            examples=DRAWN_BY_TYPE,
             title="Soak (seconds)",
             description="How long a node is watched after its return before the next one begins.",
         ),
@@ -80,6 +85,7 @@ def upgrade_form(fleet: Fleet, catalogue: Catalogue) -> dict[str, Param]:
         "dry_run": Param(
             False,
             type=field("boolean"),
+            examples=DRAWN_BY_TYPE,
             title="Dry run",
             description="Show the plan and end. Nothing is changed.",
         ),

@@ -201,7 +201,7 @@ def before(step: Step) -> Step:
     if step.task in ("stage_release", "preflight"):
         return Step("plan") if step.task == "preflight" else Step("preflight", step.node)
     if step.task == "take_out":
-        return Step("backup_database") if step.node == NODES[0] else Step("turn", step.node)
+        return Step("check_database") if step.node == NODES[0] else Step("turn", step.node)
     if step.task == "start" and step.node == NODES[0]:
         return Step("migration_complete")
     if step.task in ("expand", "migrate"):

@@ -63,7 +63,6 @@ BALANCERS = [
         at=Step("drained", "node2"),
         then=GoesOn(says=("lb1 lost the drain; it is set again",)),
         given=KEEPS_NODE2_BUSY,
-        handful=True,
     ),
     Drill(
         "balancer restarted while a node is stopped",
@@ -150,7 +149,6 @@ NODES_AND_SSH = [
         at=Step("switch_release", "node1"),
         when=Moment.ABOUT_TO_BEGIN,
         then=Fails(says=(NO_SSH,), state=NODE1_OFF, lifted=NODE1_STOPPED, clear=(Step("switch_release", "node1"),)),
-        handful=True,
     ),
     Drill(
         "power lost while the schema expands",
@@ -214,7 +212,6 @@ DRAINS = [
         when=Moment.BEFORE_THE_RUN,
         conf=SHORT_DRAIN,
         then=Fails(says=(*LISTED, PUT_BACK), state=NODE1_DONE, clear=(Step("take_out", "node2"),)),
-        handful=True,
     ),
     Drill(
         "long transfer, ask: wait on",

@@ -26,6 +26,7 @@ BEFORE = [
     "preflight",
     "stage_release",
     "backup_database",
+    "check_database",
     *(f"new_node_out.{step}" for step in NEW_NODE),
     "expand",
     "expand_complete",

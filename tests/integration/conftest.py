@@ -10,13 +10,24 @@ from pathlib import Path
 
 import pytest
 
+from rolling_upgrade.decisions.schema_checks import TRUST
 from rolling_upgrade.fleet.catalogue import Catalogue
+from rolling_upgrade.operators import database_phase
 from rolling_upgrade.services import registry
 from rolling_upgrade.services.profile import ServiceProfile
 from tests.integration.parts import fleets
 from tests.integration.parts.backups import SMALL, Backup, Tools
-from tests.integration.parts.mariadb import OPERATOR, OPERATOR_GRANTS, SCRATCH, SERVICE, MariaDB, mariadb
+from tests.integration.parts.mariadb import (
+    OPERATOR,
+    OPERATOR_GRANTS,
+    SCRATCH,
+    SERVICE,
+    TRUST_GRANT,
+    MariaDB,
+    mariadb,
+)
 from tests.integration.parts.processes import free_port
+from tests.integration.parts.schema_world import LONG_SECONDS, SchemaWorld, like_glance, schema_world
 from tests.integration.parts.site import SetConnection, Site, site
 from tests.integration.parts.sshd import ADDRESSES, Sshd, sshd
 
@@ -56,6 +67,7 @@ def database(database_server: MariaDB, set_connection: SetConnection) -> MariaDB
     """The server with an empty schema, no claim, the lab's two users, and Airflow connections for both."""
     schema = fleets.SCHEMA
     database_server.run(
+        "SET foreign_key_checks = 0",
         f"CREATE OR REPLACE DATABASE {schema}",
         "DROP DATABASE IF EXISTS rolling_upgrade",
         f"DROP DATABASE IF EXISTS {SCRATCH}",
@@ -97,6 +109,12 @@ def small_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServicePro
 
 
 @pytest.fixture
+def unconfigured_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phases begin without a configuration of their own, which nothing in these tests reads."""
+    monkeypatch.setattr(database_phase, "_configure", lambda step: None)
+
+
+@pytest.fixture
 def reachable_nodes(ssh_server: Sshd, set_connection: SetConnection) -> Sshd:
     """Connections to every node of a fleet, for a test that needs nodes and no balancer."""
     ssh_server.begin()
@@ -109,9 +127,40 @@ def reachable_nodes(ssh_server: Sshd, set_connection: SetConnection) -> Sshd:
 def small_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     """The catalogue of the small service, for every step that looks for a release's revisions."""
     catalogue = fleets.catalogue(tmp_path)
-    for module in ("database_phase", "service"):
+    for module in ("check_database", "database_phase", "service", "way_back"):
         monkeypatch.setattr(f"rolling_upgrade.operators.{module}.load_catalogue", lambda: catalogue)
+    monkeypatch.setattr("rolling_upgrade.triggers.phase_complete.load_catalogue", lambda: catalogue)
     return catalogue
+
+
+@pytest.fixture
+def before_expand(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_service: ServiceProfile,
+    reachable_nodes: Sshd,
+    database: MariaDB,
+    small_catalogue: Catalogue,
+    set_connection: SetConnection,
+    unconfigured_phases: None,
+) -> Iterator[SchemaWorld]:
+    """A fleet that may be upgraded, with all that Glance's profile refuses; no balancer is asked."""
+    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path / "fleets"))
+    set_connection("it_lb1", {"conn_type": "generic", "host": "127.0.0.1", "port": free_port()})
+    profile = like_glance(small_service)
+    monkeypatch.setitem(registry._SERVICES, profile.name, profile)
+    fleet = fleets.write_fleet(tmp_path / "fleets", database={"long_transaction_seconds": LONG_SECONDS})
+    with schema_world(fleet, profile, database, reachable_nodes) as made:
+        yield made
+
+
+@pytest.fixture
+def trusting_world(before_expand: SchemaWorld, tmp_path: Path) -> SchemaWorld:
+    """The same, and its file lets the workflow set what its operator's login may set."""
+    before_expand.database.user(OPERATOR, fleets.SCHEMA, *OPERATOR_GRANTS, TRUST_GRANT)
+    before_expand.database.run(f"SET GLOBAL {TRUST} = 0")
+    before_expand.fleet = fleets.write_fleet(tmp_path / "fleets", database={"set_log_bin_trust": True})
+    return before_expand
 
 
 @pytest.fixture(name="site")

@@ -19,6 +19,7 @@ from rolling_upgrade.fleet.catalogue import Catalogue
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.hooks.claims import hold
 from rolling_upgrade.operators.backup import BackupDatabaseOperator
+from rolling_upgrade.operators.check_database import CheckDatabaseOperator
 from rolling_upgrade.operators.closing import ReportOperator
 from rolling_upgrade.operators.database_phase import ContractOperator, ExpandOperator, MigrateOperator
 from rolling_upgrade.operators.plan import PlanOperator
@@ -42,8 +43,8 @@ ME = Holder(URL, NAME, RUN)
 OTHER = Holder(URL, "rollback", "other")
 IN, DRAINING, OUT = Rotation.IN, Rotation.DRAINING, Rotation.MAINTENANCE
 STEPS = [
-    PreflightOperator, StageReleaseOperator, TakeOutOperator, StopOperator, SwitchReleaseOperator, ExpandOperator,
-    MigrateOperator, StartOperator, ReturnToRotationOperator, ContractOperator,
+    PreflightOperator, StageReleaseOperator, CheckDatabaseOperator, TakeOutOperator, StopOperator,
+    SwitchReleaseOperator, ExpandOperator, MigrateOperator, StartOperator, ReturnToRotationOperator, ContractOperator,
 ]  # fmt: skip
 
 

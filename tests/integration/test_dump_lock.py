@@ -31,7 +31,11 @@ DUMP_QUERY = f"SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '{OPER
 
 @pytest.fixture
 def schema(
-    small_schema: MariaDB, small_catalogue: Catalogue, set_connection: SetConnection, reachable_nodes: Sshd
+    small_schema: MariaDB,
+    small_catalogue: Catalogue,
+    set_connection: SetConnection,
+    reachable_nodes: Sshd,
+    unconfigured_phases: None,
 ) -> MariaDB:
     """A schema where it is the turn of expand, on nodes whose systemd starts whatever it is told to."""
     set_connection("it_lb1", {"conn_type": "generic", "host": "127.0.0.1", "port": free_port()})

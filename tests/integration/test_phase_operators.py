@@ -107,9 +107,17 @@ def test_expand_begins_when_nothing_else_runs(
 
 
 def test_contract_is_on_record_before_it_begins_until_an_expand_begins_anew(
-    fleet: Fleet, database: MariaDB, small_catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet,
+    database: MariaDB,
+    small_catalogue: Catalogue,
+    small_service: ServiceProfile,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(database_phase, "why_old_services_may_remain", lambda *_: [])
+    manage = Path(small_service.tree(NEW)) / small_service.manage
+    manage.parent.mkdir(parents=True)
+    manage.write_text("#!/bin/sh\nexit 5\n")  # db check: contract needed
+    manage.chmod(0o755)
     began: list[str | None] = []
     monkeypatch.setattr(RemotePhase, "start", lambda self: began.append(contract_began(fleet.database)))
     database.at("two_expand")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make drills: every fault of the table strikes a rollout on the lab, then the lab down whatever happened; the table and
-# pytest's line come last.
+# make drills: a million rows from Newton to Ocata, then every fault of the table strikes a rollout on the lab, then the
+# lab down whatever happened; the table and pytest's line come last.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 
@@ -13,20 +13,8 @@ shift
 sh include/demo/steps/install.sh --tests 8<&-
 
 log=build/drills.log
-finish() {
-    status=$?
-    trap - EXIT
-    # A second Ctrl-C must not leave half a lab.
-    trap '' INT TERM
-    ./lab down 8<&- || status=1
-    [ ! -s "$log" ] || tail -n 1 "$log"
-    exit "$status"
-}
-mkdir -p build
-: >"$log"
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+. include/demo/steps/on_the_lab.sh
 echo "The drills make the lab anew for each row, and take it down at the end. The table is written to build/drills.md."
 ./lab build 8<&-
-PYTHONPATH=.:plugins .venv/bin/python -m pytest -v tests/drills "$@" 2>&1 | tee "$log"
+PYTHONPATH=.:plugins .venv/bin/python -m pytest -v -m drill \
+    tests/integration/test_newton_to_ocata.py tests/drills "$@" 2>&1 | tee "$log"

@@ -15,20 +15,7 @@ sh include/demo/steps/install.sh --tests 8<&-
 MYPYPATH=.:plugins .venv/bin/mypy --no-error-summary
 
 log=build/test.log
-finish() {
-    status=$?
-    trap - EXIT
-    # A second Ctrl-C must not leave half a lab.
-    trap '' INT TERM
-    ./lab down 8<&- || status=1
-    [ ! -s "$log" ] || tail -n 1 "$log"
-    exit "$status"
-}
-mkdir -p build
-: >"$log"
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+. include/demo/steps/on_the_lab.sh
 echo "The tests make the lab anew, and take it down at the end."
 ./lab build 8<&-
 PYTHONPATH=.:plugins .venv/bin/python -m tests.keystone.environment 8<&-

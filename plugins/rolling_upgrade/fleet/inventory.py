@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -67,6 +69,10 @@ class Database(_Model):
     """How long expand, migrate and contract may wait for the lock of a table; users of that table wait as long."""
     claims_schema: Name = "rolling_upgrade"
     """Where the server keeps which run holds the fleet: a schema of its own, so that no dump and no restore has it."""
+    long_transaction_seconds: int = Field(default=30, ge=1, le=86_400)
+    """A transaction open as long forbids expand and contract: they, and then every request, would wait for it."""
+    set_log_bin_trust: bool = False
+    """Beside a binary log: set the server's ``log_bin_trust_function_creators`` while expand and contract run."""
 
 
 class Releases(_Model):
@@ -245,12 +251,31 @@ def fleet_files() -> tuple[Path, ...]:
     return tuple(sorted(fleet_directory().glob("*.yaml")))
 
 
-def load_named(name: str) -> Fleet:
-    """The fleet of that name. Raises RefusedError when no file holds it."""
+def usable_fleets() -> Iterator[Fleet]:
+    """Every fleet whose file can be read; a file that is wrong is warned of, which shows as a warning of the DAG file.
+
+    It must not take the workflows of the other fleets away from under their runs.
+    """
     for path in fleet_files():
-        fleet = load(path)
+        try:
+            yield load(path)
+        except RefusedError as error:
+            warnings.warn(str(error), stacklevel=2)
+
+
+def load_named(name: str) -> Fleet:
+    """The fleet of that name. Raises RefusedError when no file holds it, saying which file is wrong where one is."""
+    refused: list[RefusedError] = []
+    for path in fleet_files():
+        try:
+            fleet = load(path)
+        except RefusedError as error:
+            refused.append(error)
+            continue
         if fleet.name == name:
             return fleet
+    if refused:
+        raise refused[0]
     raise RefusedError(
         f"no file in {fleet_directory()} describes a fleet named {name!r}.",
         expected="one file for each fleet.",

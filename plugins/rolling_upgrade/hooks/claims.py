@@ -14,7 +14,7 @@ from typing import Any, Self
 from rolling_upgrade.decisions.claims import Decision, Holder, RunState, decide, is_asked, refusal
 from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, UnreachableError
 from rolling_upgrade.fleet.inventory import Database, Fleet
-from rolling_upgrade.hooks.connections import usable
+from rolling_upgrade.hooks.sql import literal, open_connection
 
 ROUNDS = 5
 """How often a run that lost a race looks again who has won it."""
@@ -130,15 +130,9 @@ class Claims:
 
     @contextmanager
     def connected(self) -> Iterator[Self]:
-        from airflow.providers.mysql.hooks.mysql import MySqlHook
-
-        with usable(self.database.connection):
-            hook = MySqlHook(mysql_conn_id=self.database.connection, log_sql=False)
-            hook.connection = hook.get_connection(self.database.connection)
         with self._errors():
-            self._connection = hook.get_conn()
             # Each statement is a transaction of its own: a claim is made, or not, when the server answers.
-            hook.set_autocommit(self._connection, True)
+            self._connection = open_connection(self.database.connection)
         try:
             yield self
         finally:
@@ -173,7 +167,7 @@ class Claims:
 
     def release_statement(self, holder: Holder) -> str:
         """For a person to paste."""
-        values = tuple(_quoted(value) for value in (*self._key, *_fields(holder)))
+        values = tuple(literal(value) for value in (*self._key, *_fields(holder)))
         return f"{RELEASE.format(table=self.table) % values};"
 
     @property
@@ -214,7 +208,7 @@ class Claims:
             expected=f"that it can keep in schema {self.database.claims_schema} which run holds the fleet.",
             safe="this step has changed nothing.",
             next_step=f"clear this task after the database's administrator has said: "
-            f"{grants} TO {_quoted(user)}@{_quoted(host)};",
+            f"{grants} TO {literal(user)}@{literal(host)};",
         )
 
     def _silent(self, error: Exception) -> RollingUpgradeError:
@@ -232,8 +226,3 @@ def _fields(holder: Holder) -> tuple[str, str, str]:
 
 def _code(error: Exception) -> int:
     return int(error.args[0]) if error.args and isinstance(error.args[0], int) else 0
-
-
-def _quoted(text: str) -> str:
-    """A literal of SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

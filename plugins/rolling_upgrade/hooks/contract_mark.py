@@ -7,7 +7,7 @@ the row is there before contract begins, and stays until an expand begins anew o
 from __future__ import annotations
 
 from rolling_upgrade.fleet.inventory import Database
-from rolling_upgrade.hooks.sql import SqlSession, quoted, sql_session
+from rolling_upgrade.hooks.sql import SqlSession, literal, quoted, sql_session
 
 MAKE_SCHEMA = "CREATE SCHEMA IF NOT EXISTS {schema}"
 MAKE_TABLE = """
@@ -47,7 +47,7 @@ def forget_contract(database: Database) -> None:
 
 def forget_statement(database: Database) -> str:
     """What a person runs who has restored the database by other means."""
-    return f"{_filled(FORGET, database) % repr(database.name)};"
+    return f"{_filled(FORGET, database) % literal(database.name)};"
 
 
 def _is_there(session: SqlSession, database: Database) -> bool:

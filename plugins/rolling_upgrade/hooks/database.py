@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Self
 
 from rolling_upgrade.errors import UnreachableError
 from rolling_upgrade.fleet.inventory import Database
@@ -23,7 +24,7 @@ class DatabaseHook:
             self._mysql.get_connection(database.connection)
 
     @classmethod
-    def of_service(cls, database: Database) -> DatabaseHook:
+    def of_service(cls, database: Database) -> Self:
         """The database as the service's own login sees it: everything in its schema."""
         return cls(database.model_copy(update={"connection": database.service_connection}))
 
@@ -98,6 +99,14 @@ def shows_all_sessions(grant: str) -> bool:
     """Whether a line of SHOW GRANTS gives the privilege to see every session."""
     privileges, found, _ = grant.removeprefix("GRANT ").partition(" ON *.* TO ")
     return bool(found) and not {"PROCESS", "ALL PRIVILEGES"}.isdisjoint(privileges.split(", "))
+
+
+def rows_left(database: Database, statement: str) -> int:
+    """Rows that a data migration has still to move, as a profile asks for them; 0 where it has no question.
+
+    Raises UnreachableError.
+    """
+    return DatabaseHook.of_service(database).count(statement) if statement else 0
 
 
 def service_login(database: Database) -> ServiceLogin:

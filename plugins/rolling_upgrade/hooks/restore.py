@@ -109,11 +109,11 @@ def scratch_schema(session: SqlSession, schema: str, of: str, character_set: str
     """
     refuse_foreign(session, schema, of)
     logged = not _leave_out_of_the_binary_log(session)
-    session.rows(f"DROP DATABASE IF EXISTS {quoted(schema)}")
-    create_schema(session, schema, character_set, collation)
-    session.rows(f"CREATE TABLE {quoted(schema)}.{MARK} (of VARCHAR(64) NOT NULL)")
-    session.rows(f"INSERT INTO {quoted(schema)}.{MARK} VALUES (%s)", of)  # noqa: S608
     try:
+        session.rows(f"DROP DATABASE IF EXISTS {quoted(schema)}")
+        create_schema(session, schema, character_set, collation)
+        session.rows(f"CREATE TABLE {quoted(schema)}.{MARK} (of VARCHAR(64) NOT NULL)")
+        session.rows(f"INSERT INTO {quoted(schema)}.{MARK} VALUES (%s)", of)  # noqa: S608
         yield logged
     finally:
         session.rows(f"DROP DATABASE IF EXISTS {quoted(schema)}")

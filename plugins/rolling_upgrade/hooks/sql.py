@@ -33,6 +33,21 @@ class SqlSession:
         return found[0][0] if found else None
 
 
+def open_connection(connection_id: str, **options: Any) -> Any:
+    """A connection of the operator's login; each statement is a transaction of its own. The caller closes it.
+
+    ``options`` are those of MySqlHook. Raises PrecheckError for a connection that cannot be used, MySQLdb.Error.
+    """
+    from airflow.providers.mysql.hooks.mysql import MySqlHook
+
+    with usable(connection_id):
+        hook = MySqlHook(mysql_conn_id=connection_id, log_sql=False, **options)
+        hook.connection = hook.get_connection(connection_id)
+    connection = hook.get_conn()
+    hook.set_autocommit(connection, True)
+    return connection
+
+
 @contextmanager
 def sql_session(connection_id: str) -> Iterator[SqlSession]:
     """A session for as long as the block lasts. Raises PrecheckError for a connection that cannot be used.
@@ -40,14 +55,9 @@ def sql_session(connection_id: str) -> Iterator[SqlSession]:
     Whatever the server says against a statement inside is raised as UnreachableError.
     """
     import MySQLdb
-    from airflow.providers.mysql.hooks.mysql import MySqlHook
 
-    with usable(connection_id):
-        hook = MySqlHook(mysql_conn_id=connection_id, schema=NO_SCHEMA, log_sql=False)
-        hook.connection = hook.get_connection(connection_id)
     try:
-        connection = hook.get_conn()
-        hook.set_autocommit(connection, True)
+        connection = open_connection(connection_id, schema=NO_SCHEMA)
         session = SqlSession(connection)
         try:
             # It says nothing for as long as a dump takes; the server must not take it for forgotten.
@@ -67,3 +77,8 @@ def sql_session(connection_id: str) -> Iterator[SqlSession]:
 def quoted(name: str) -> str:
     """An identifier of SQL."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it, for a statement that a person pastes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

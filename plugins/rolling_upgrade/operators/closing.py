@@ -15,6 +15,7 @@ from rolling_upgrade.fleet.inventory import load_named
 from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.claims import release, this_run
 from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.log_bin_trust import put_back_when_idle
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import schema_state
 from rolling_upgrade.operators.approve_contract import ANSWER
@@ -28,13 +29,16 @@ CONTRACT_TASK, APPROVAL_TASK = "contract", "approve_contract"
 class VerifyOperator(FleetOperator):
     """Every node of the run proven new and UP on every balancer; the schema where the run should leave it.
 
-    Changes nothing. Raises VerifyError with all that is not so.
+    Changes nothing, but that the database server gets back what the phases had set, should that be left to do. Raises
+    VerifyError with all that is not so.
     """
 
     def execute(self, context: Any) -> Record:
         plan = plan_of(context)
         fleet = load_named(self.fleet)
         profile = profile_of(fleet.service)
+        if said := put_back_when_idle(fleet, profile):
+            self.log.info("%s", said)
         proven = {
             name: proven_release(NodeHook.from_connection(fleet.node(name)).observe(profile)) for name in plan.nodes
         }

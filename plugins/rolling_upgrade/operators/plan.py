@@ -17,6 +17,7 @@ from rolling_upgrade.hooks.balancers import Balancers
 from rolling_upgrade.hooks.claims import hold, other_holder, refuse_other_holder, this_run
 from rolling_upgrade.hooks.contract_mark import contract_began, forget_statement
 from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.log_bin_trust import put_back_if_idle
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import refuse_running_phase
 from rolling_upgrade.operators.step import PLAN_KEY, FleetOperator
@@ -26,8 +27,9 @@ from rolling_upgrade.services.registry import profile_of
 class PlanOperator(FleetOperator):
     """Returns the node names in the order of their turns, the new node first; the plan itself is XCom ``plan``.
 
-    Changes nothing but who holds the fleet: from here on this run does. On ``dry_run`` not even that, and every later
-    task is skipped. Raises RefusedError for what cannot work, and HeldError when another run holds the fleet.
+    Changes nothing but who holds the fleet: from here on this run does; and it puts back what an earlier run could not.
+    On ``dry_run`` not even that, and every later task is skipped. Raises RefusedError for what cannot work, and
+    HeldError when another run holds the fleet.
     """
 
     def execute(self, context: Any) -> list[str]:
@@ -55,6 +57,7 @@ class PlanOperator(FleetOperator):
             self.log.info("the fleet is %s", f"held by {holder}" if holder else "free for a run")
         else:
             self.log.info("this run may change the fleet: %s", hold(fleet, me).value)
+            put_back_if_idle(fleet, profile_of(fleet.service), self.log)
 
     def _skip_the_rest(self, context: Any) -> None:
         from airflow.sdk.exceptions import DownstreamTasksSkipped

@@ -12,6 +12,7 @@ from rolling_upgrade.errors import PrecheckError, RollingUpgradeError, VerifyErr
 from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.hooks.balancer import Admin
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
+from rolling_upgrade.operators.way_back import refuse_contracted
 
 UP_SECONDS = 60.0
 """How long a balancer may take to show a ready server UP. Its checks have passed before."""
@@ -21,8 +22,8 @@ POLL_SECONDS = 0.25
 class TakeOutOperator(NodeOperator):
     """Set ``drain`` on every balancer: no new request, what is in flight goes on, health checks too.
 
-    Refuses when a balancer would keep too few servers or another node is out. When it cannot finish, it puts
-    back what it took out.
+    Refuses when a balancer would keep too few servers or another node is out, and on the way back when contract has
+    begun. When it cannot finish, it puts back what it took out.
     """
 
     def step(self, step: NodeStep, context: Any) -> Record:
@@ -30,6 +31,13 @@ class TakeOutOperator(NodeOperator):
         views = step.balancers.views()
         if is_in(server, names, views) and step.runs_target():
             return record(f"runs {step.release} and is in rotation: passed over", changed=False, passed_over=True)
+        if step.plan.goes_back:
+            refuse_contracted(
+                step.fleet,
+                step.release,
+                safe=f"{step.node.name} is as it was, and no request is affected.",
+                next_step="leave this run; the fleet stays on the release that it was contracted for",
+            )
         if is_out(server, names, views):
             return record("is out of rotation already", changed=False)
         reasons = why_not_take_out(server, names, views, step.fleet.defaults.min_in_rotation)

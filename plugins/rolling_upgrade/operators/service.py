@@ -8,19 +8,18 @@ from typing import Any
 from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView, why_not_proven, why_not_stopped
-from rolling_upgrade.decisions.rollback import RESTORE, serves
 from rolling_upgrade.decisions.rotation import Rotation, is_in, is_out, views_of
 from rolling_upgrade.errors import PrecheckError, VerifyError
 from rolling_upgrade.evidence.record import Record, read, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.fleet.inventory import Fleet, Node
 from rolling_upgrade.hooks.balancer import Admin
-from rolling_upgrade.hooks.contract_mark import contract_began
 from rolling_upgrade.hooks.database import DatabaseHook
 from rolling_upgrade.hooks.put_back import put_back
 from rolling_upgrade.hooks.unit import ServiceUnit
 from rolling_upgrade.operators.stage_release import expected_sum
 from rolling_upgrade.operators.step import NodeOperator, NodeStep
+from rolling_upgrade.operators.way_back import refuse_contracted
 
 MIGRATION_TASK = "migration_complete"
 GONE_SECONDS = 15.0
@@ -176,7 +175,12 @@ class StartOperator(NodeOperator):
             return record(f"runs {step.release} and is in rotation: passed over", changed=False)
         if not proven:
             if step.plan.goes_back:
-                _refuse_contracted(step)
+                refuse_contracted(
+                    step.fleet,
+                    step.release,
+                    safe=f"{step.node.name} was not started and is out of rotation; the other nodes serve.",
+                    next_step="upgrade this node again with a run of the upgrade",
+                )
             else:
                 _refuse_too_early(step, context)
             if view.current != step.release:
@@ -214,20 +218,6 @@ def _let_check(step: NodeStep) -> None:
             safe="the service was not started.",
             next_step="see who else changes the server's state on the balancers, then clear this task.",
         )
-
-
-def _refuse_contracted(step: NodeStep) -> None:
-    found = DatabaseHook(step.fleet.database).heads()
-    catalogue, begun = load_catalogue(), contract_began(step.fleet.database)
-    if serves(catalogue.release(step.release), found, catalogue.release(begun) if begun else None):
-        return
-    raise PrecheckError(
-        f"the database is at {', '.join(found) or 'no revision'}, and contract "
-        f"{f'to {begun} has begun' if begun else 'has run'}: {step.release} cannot use it.",
-        expected=f"a schema that still serves {step.release}.",
-        safe=f"{step.node.name} was not started and is out of rotation; the other nodes serve.",
-        next_step="upgrade this node again with a run of the upgrade; " + RESTORE + ".",
-    )
 
 
 def _refuse_too_early(step: NodeStep, context: Any) -> None:

@@ -21,6 +21,30 @@ class HttpProbe:
 
 
 @dataclass(frozen=True)
+class RemovedOption:
+    """An option that turns on a part of the service which cannot take part in a rolling upgrade."""
+
+    name: str
+    values: frozenset[str] | None = None
+    """In small letters; None: whatever its value is."""
+
+
+@dataclass(frozen=True)
+class DataMigration:
+    """A data migration of a release that no supported upgrade begins at, and how to see that it was never run."""
+
+    release: str
+    table: str
+    column: str
+    """It is asked about only where the table has this column."""
+    where: str
+    """SQL for the rows that it should have changed; empty where the column itself should be gone."""
+    what: str
+    """What is left, for a person: follows the number of rows, if any."""
+    remedy: str
+
+
+@dataclass(frozen=True)
 class ServiceProfile:
     """One service with the three database phases expand, migrate, contract."""
 
@@ -46,6 +70,12 @@ class ServiceProfile:
     """Where units of the machine's own are kept; what lies there outlives a boot."""
     image_api: bool = False
     """It stores images: a node is tried with one before it gets requests again."""
+    status: str = ""
+    """Command that checks whether an upgrade can be made, inside a release's tree; empty for a service without one."""
+    removed_options: tuple[RemovedOption, ...] = ()
+    removed_programs: tuple[str, ...] = ()
+    """Programs of the service, also names of units, that must not run."""
+    earlier_migrations: tuple[DataMigration, ...] = ()
 
     @property
     def releases(self) -> str:
@@ -80,6 +110,16 @@ class ServiceProfile:
 
     def check_command(self, release: str) -> list[str]:
         return self.manage_command(release, "db", "check")
+
+    def upgrade_check_command(self, release: str) -> list[str]:
+        """The release's own check whether it can be upgraded to. It asks configuration, and changes nothing."""
+        return [
+            f"{self.tree(release)}/{self.status}",
+            "--config-file",
+            self.configuration_file(release),
+            "upgrade",
+            "check",
+        ]
 
     def validate_command(self, release: str, configuration: str, *, free_groups: Sequence[str] = ()) -> list[str]:
         """Check a configuration file against the options that the release knows.

@@ -8,7 +8,7 @@ from rolling_upgrade.decisions.phases import MIGRATION_COMPLETE, Phase
 from rolling_upgrade.decisions.rows_left import Count, describe
 from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, record
-from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.database import rows_left
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import RemotePhase, schema_state
 from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
@@ -47,9 +47,7 @@ class MigrationCompleteTrigger(WaitTrigger):
         )
 
     def _count(self, wait: Wait) -> int:
-        """Rows that the data migration has still to move, 0 where the service has no question for them."""
-        if not wait.profile.rows_left:
-            return 0
-        rows = DatabaseHook.of_service(wait.fleet.database).count(wait.profile.rows_left)
-        self._counts.append(Count(wait.elapsed, rows))
+        rows = rows_left(wait.fleet.database, wait.profile.rows_left)
+        if wait.profile.rows_left:
+            self._counts.append(Count(wait.elapsed, rows))
         return rows

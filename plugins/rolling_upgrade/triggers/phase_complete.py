@@ -9,6 +9,7 @@ from rolling_upgrade.errors import VerifyError
 from rolling_upgrade.evidence.record import Record, record
 from rolling_upgrade.fleet.catalogue import load as load_catalogue
 from rolling_upgrade.hooks.database import DatabaseHook
+from rolling_upgrade.hooks.log_bin_trust import put_back_after_phase
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.phase import RemotePhase
 from rolling_upgrade.triggers.waiting import Wait, WaitTrigger
@@ -36,6 +37,7 @@ class PhaseCompleteTrigger(WaitTrigger):
             if unit.running:
                 self.say(f"{remote.unit} is running")
                 return None
+            put_back_after_phase(wait.fleet.database, self.log)
             found = DatabaseHook(wait.fleet.database).heads()
             output = remote.output() if unit.exists else ""
         heads = load_catalogue().release(wait.release).heads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,14 @@ def profile(root: Path, port: int) -> ServiceProfile:
 
 
 def write_fleet(
-    folder: Path, *, nodes: int = 3, balancers: tuple[str, ...] = (), backup: Mapping[str, object] | None = None
+    folder: Path,
+    *,
+    nodes: int = 3,
+    balancers: tuple[str, ...] = (),
+    backup: Mapping[str, object] | None = None,
+    database: Mapping[str, object] | None = None,
 ) -> Fleet:
-    """Write ``<folder>/it.yaml`` and read it back as the workflow does."""
+    """Write ``<folder>/it.yaml`` and read it back as the workflow does. ``database`` adds to what it says of that."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{NAME}.yaml"
     names = [f"node{number}" for number in range(1, nodes + 1)]
@@ -56,7 +61,12 @@ def write_fleet(
         "balancers": [
             {"name": name, "connection": f"it_{name}", "backend": "service"} for name in balancers or ("lb1",)
         ],
-        "database": {"connection": "it_database", "service_connection": "it_service_database", "name": SCHEMA},
+        "database": {
+            "connection": "it_database",
+            "service_connection": "it_service_database",
+            "name": SCHEMA,
+            **(database or {}),
+        },
         "releases": {"archives": str(folder / "releases")},
         "backup": {"directory": str(folder / "backups"), **(backup or {})},
         "config": {"templates": "glance"},
@@ -96,9 +106,21 @@ class TaskInstance:
         return self.xcoms.get((task_ids, key))
 
 
-def context(fleet: Fleet, **xcoms: object) -> dict[str, Any]:
+def plan_back(fleet: Fleet) -> Plan:
+    """All nodes of the fleet from NEW to OLD again."""
+    return replace(
+        plan(fleet),
+        from_releases=dict.fromkeys(fleet.node_names, NEW),
+        target_release=OLD,
+        contract="later",
+        goes_back=True,
+    )
+
+
+def context(fleet: Fleet, planned: Plan | None = None, /, **xcoms: object) -> dict[str, Any]:
     """The context of a task in a run over that fleet; ``xcoms`` are the results of tasks before it."""
-    left = {("plan", "plan"): plan(fleet).to_dict(), **{(task, "return_value"): value for task, value in xcoms.items()}}
+    made = planned or plan(fleet)
+    left = {("plan", "plan"): made.to_dict(), **{(task, "return_value"): value for task, value in xcoms.items()}}
     return {"ti": TaskInstance(left), "run_id": RUN}
 
 

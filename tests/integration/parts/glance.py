@@ -59,13 +59,13 @@ class Glance:
         return f"http://127.0.0.1:{self.port}/v2/images"
 
 
-def unpacked(folder: Path, settings: LabSettings) -> Path:
+def unpacked(folder: Path, settings: LabSettings, release: str = RELEASE) -> Path:
     """The release's tree, below a folder. Fails the test, naming what makes the archive, when it is not there."""
-    archive = releases.archive(settings, RELEASE)
+    archive = releases.archive(settings, release)
     if not archive.is_file():
-        pytest.fail(f"{archive} is not there: `./lab build {RELEASE}` makes it, as `make test` does.")
+        pytest.fail(f"{archive} is not there: `./lab build {release}` makes it, as `make test` does.")
     subprocess.run(["tar", "-xzf", archive, "-C", folder], check=True)
-    return folder / RELEASE
+    return folder / release
 
 
 @contextmanager

@@ -33,7 +33,7 @@ CLAIMS_GRANT = "GRANT CREATE, SELECT, INSERT, UPDATE, DELETE ON rolling_upgrade.
 SCRATCH = f"{SCHEMA}_restore_check"
 SCRATCH_PRIVILEGES = (
     "CREATE", "DROP", "ALTER", "SELECT", "INSERT", "REFERENCES", "LOCK TABLES", "TRIGGER", "EVENT",
-    "CREATE VIEW", "SHOW VIEW", "CREATE ROUTINE", "ALTER ROUTINE",
+    "CREATE VIEW", "CREATE ROUTINE", "ALTER ROUTINE",
 )  # fmt: skip
 # In a grant an underscore stands for any character unless it is escaped.
 SCRATCH_GRANT = "GRANT {privileges} ON `{escaped}`.* TO {{user}}".replace("{escaped}", SCRATCH.replace("_", "\\_"))
@@ -44,6 +44,10 @@ OPERATOR_GRANTS = (
     CLAIMS_GRANT,
     SCRATCH_GRANT.format(privileges=", ".join(SCRATCH_PRIVILEGES)),
 )
+
+TRUST_GRANT = "GRANT BINLOG ADMIN ON *.* TO {user}"
+BINARY_LOG = ("--log-bin=binlog", "--server-id=1")
+"""Options of a server that writes one."""
 
 
 class MariaDB:
@@ -120,7 +124,9 @@ class MariaDB:
             f"--user={getpass.getuser()}", "--auth-root-authentication-method=socket",
             f"--auth-root-socket-user={getpass.getuser()}", "--skip-test-db", "--skip-name-resolve",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, env={"PATH": SEARCH}, check=False)
+        # Of its own: a server that starts removes the temporary tables of every other one from a shared folder.
+        environment = {"PATH": SEARCH, "TMPDIR": str(self._folder)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode != 0:
             pytest.fail(f"mariadb-install-db ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
 
@@ -130,6 +136,7 @@ class MariaDB:
             f"--user={getpass.getuser()}", f"--socket={self.socket}", f"--pid-file={self._folder / 'db.pid'}",
             "--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve", *self._options,
             "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--character-set-server=utf8mb4",
+            f"--tmpdir={self._folder}",
         ]  # fmt: skip
 
 

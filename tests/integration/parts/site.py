@@ -17,7 +17,7 @@ from rolling_upgrade.operators.service import StartOperator, StopOperator
 from rolling_upgrade.services.profile import ServiceProfile
 from rolling_upgrade.triggers.waiting import Wait
 from tests.integration.parts.backend import Backend, backends
-from tests.integration.parts.fleets import NAME, NEW, OLD, context, plan, write_fleet
+from tests.integration.parts.fleets import NAME, NEW, OLD, context, plan, plan_back, write_fleet
 from tests.integration.parts.haproxy import HAProxy, balancer
 from tests.integration.parts.processes import free_port
 from tests.integration.parts.services import lay_out
@@ -42,8 +42,9 @@ class Site:
     def root(self) -> Path:
         return Path(self.profile.root)
 
-    def take_out(self, node: str = "node1") -> dict[str, Any]:
-        return TakeOutOperator(task_id="take_out", fleet=NAME, node=node).execute(context(self.fleet))
+    def take_out(self, node: str = "node1", *, back: bool = False) -> dict[str, Any]:
+        planned = plan_back(self.fleet) if back else None
+        return TakeOutOperator(task_id="take_out", fleet=NAME, node=node).execute(context(self.fleet, planned))
 
     def stop(self, node: str = "node1", **xcoms: object) -> dict[str, Any]:
         """``xcoms`` are the results of earlier tasks."""
@@ -51,9 +52,10 @@ class Site:
             context(self.fleet, **xcoms)
         )
 
-    def start(self, node: str = "node1", **xcoms: object) -> dict[str, Any]:
+    def start(self, node: str = "node1", *, back: bool = False, **xcoms: object) -> dict[str, Any]:
         """``xcoms`` are the results of earlier tasks."""
-        return StartOperator(task_id="start", fleet=NAME, node=node).execute(context(self.fleet, **xcoms))
+        planned = plan_back(self.fleet) if back else None
+        return StartOperator(task_id="start", fleet=NAME, node=node).execute(context(self.fleet, planned, **xcoms))
 
     def bring_back(self, node: str = "node1") -> dict[str, Any]:
         return ReturnToRotationOperator(task_id="return", fleet=NAME, node=node, left="take_out").execute(

@@ -65,14 +65,14 @@ def runs(monkeypatch: pytest.MonkeyPatch, known: dict[str, str]) -> None:
     monkeypatch.setattr(RuntimeTaskInstance, "get_dr_count", count)
 
 
-def events_of(trigger: BaseTrigger, task: Task) -> list[TriggerEvent]:
-    """Run a trigger to its end as the triggerer does; returns its events."""
+def events_of(trigger: BaseTrigger, task: Task, *, seconds: float = RUN_SECONDS) -> list[TriggerEvent]:
+    """Run a trigger to its end as the triggerer does, which comes within ``seconds``; returns its events."""
     trigger.task_instance = task
 
     async def run() -> list[TriggerEvent]:
         return [event async for event in trigger.run()]
 
-    return asyncio.run(asyncio.wait_for(run(), RUN_SECONDS))
+    return asyncio.run(asyncio.wait_for(run(), seconds))
 
 
 def failure_of(events: Iterable[TriggerEvent]) -> str:

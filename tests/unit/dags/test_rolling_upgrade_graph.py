@@ -30,6 +30,7 @@ ORDER = [
     "preflight",
     "stage_release",
     "backup_database",
+    "check_database",
     "new_node_out.take_out",
     "new_node_out.drained",
     "new_node_out.stop",
@@ -133,3 +134,10 @@ def test_every_failure_alerts_and_only_the_death_of_a_worker_is_tried_again(dag:
         assert callback.fleet == "lab"
         assert isinstance(task.retry_policy, NoErrorIsRetried), task_id
         assert task.retries == (0 if task.start_from_trigger else DEATHS), task_id
+
+
+def test_no_field_of_the_form_is_drawn_as_a_box_for_json(dag: Any) -> None:
+    """As Airflow 3.3 draws a field of several types that has neither choices nor examples."""
+    for name in dag.params:
+        schema = dag.params.get_param(name).schema
+        assert isinstance(schema["type"], str) or "enum" in schema or "examples" in schema, name

@@ -55,10 +55,12 @@ def test_a_step_is_known_by_airflows_name_for_it(step: Step, key: tuple[str, int
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (Step("take_out", "node1"), Step("backup_database")),
+        (Step("take_out", "node1"), Step("check_database")),
         (Step("take_out", "node2"), Step("turn", "node2")),
         (Step("stop", "node2"), Step("drained", "node2")),
         (Step("expand"), Step("switch_release", NODES[0])),
+        (Step("migrate"), Step("expand_complete")),
+        (Step("approve_contract"), Step("no_old_services")),
         (Step("start", "node1"), Step("migration_complete")),
         (Step("start", "node2"), Step("switch_release", "node2")),
         (Step("stage_release", "node3"), Step("preflight", "node3")),

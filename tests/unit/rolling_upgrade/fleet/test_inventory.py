@@ -105,3 +105,14 @@ def test_fleets_are_found_by_name_in_the_chosen_directory(tmp_path: Path, monkey
     assert inventory.load_named("other").name == "other"
     with pytest.raises(RefusedError, match="lab"):
         inventory.load_named("lab")
+
+
+def test_a_wrong_file_hides_no_other_fleet_and_is_named_where_none_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, name="other")
+    (tmp_path / "a-broken.yaml").write_text("nodes: [")
+    monkeypatch.setenv("ROLLING_UPGRADE_FLEETS", str(tmp_path))
+    assert inventory.load_named("other").name == "other"
+    with pytest.raises(RefusedError, match=r"a-broken\.yaml"):
+        inventory.load_named("lab")

@@ -30,7 +30,7 @@ from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.evidence import record as record_module
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.fleet import catalogue, inventory
-from rolling_upgrade.hooks import answers, claims, contract_mark, database, dump_lock
+from rolling_upgrade.hooks import answers, claims, contract_mark, database, database_facts, dump_lock, log_bin_trust
 from rolling_upgrade.hooks.balancer import BalancerHook
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.operators import backup, database_phase, preflight, stage_release
@@ -41,11 +41,14 @@ from tests.unit.rolling_upgrade.simulation.hooks import (
     SimulatedClaims,
     SimulatedDatabase,
     SimulatedNode,
+    SimulatedTrust,
     read_mark,
     set_mark,
     simulated_lock,
     unreachable,
 )
+from tests.unit.rolling_upgrade.simulation.hooks import database_facts as simulated_facts
+from tests.unit.rolling_upgrade.simulation.hooks import login_facts as simulated_login_facts
 from tests.unit.rolling_upgrade.simulation.simulation import EPOCH, Simulation
 
 REAL_CATALOGUE = catalogue.load()
@@ -112,6 +115,8 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         (inventory.load_named, lambda name: under.simulation.fleet),
         (catalogue.load, lambda: REAL_CATALOGUE),
         (database.DatabaseHook, lambda asked: SimulatedDatabase(under.world)),
+        (database_facts.read_facts, lambda fleet, profile: simulated_facts(under.world)),
+        (database_facts.read_login_facts, lambda asked: simulated_login_facts(under.world)),
         (database.service_login, lambda asked: SimpleNamespace(login="glance")),
         (dump_lock.dump_lock, lambda asked: simulated_lock(under.world)),
         (contract_mark.mark_contract, lambda asked, release: set_mark(under.world, release)),
@@ -148,6 +153,7 @@ def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     patch.setattr(RuntimeTaskInstance, "get_task_states", states)
     patch.setattr(RuntimeTaskInstance, "get_dr_count", count)
     patch.setattr(claims, "Claims", lambda asked: SimulatedClaims(under.world))
+    patch.setattr(log_bin_trust, "Trust", lambda asked: SimulatedTrust(under.world, asked))
     patch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
     replace_everywhere(patch, answers.why_wrong, answer)
     patch.setattr(backup, "_found", found)

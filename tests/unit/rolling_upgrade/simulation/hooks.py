@@ -14,10 +14,13 @@ from rolling_upgrade.decisions.drain import OpenSession
 from rolling_upgrade.decisions.phases import Phase
 from rolling_upgrade.decisions.proof import NodeView
 from rolling_upgrade.decisions.rotation import ServerView
+from rolling_upgrade.decisions.schema_checks import DatabaseFacts, LoginFacts
 from rolling_upgrade.errors import PrecheckError, UnreachableError
+from rolling_upgrade.fleet import inventory
 from rolling_upgrade.fleet.inventory import Balancer, Node
 from rolling_upgrade.hooks.balancer import Admin, BalancerHook
 from rolling_upgrade.hooks.node import CommandResult, NodeHook
+from rolling_upgrade.hooks.node_facts import OPTION_LINES
 from rolling_upgrade.hooks.unit import REMOVE_HOLD
 from rolling_upgrade.services.glance import GLANCE
 from rolling_upgrade.services.profile import ServiceProfile
@@ -140,10 +143,15 @@ class SimulatedNode(NodeHook):
             case [tool, "--config-file", _, "db", "check"] if tool.endswith(GLANCE.manage):
                 status = self._world.schema_state().value if self._world.database.reachable else 1
                 return CommandResult(status, "", "")
+            case [tool, "--config-file", _, "upgrade", "check"]:
+                release = tool.removeprefix(f"{GLANCE.releases}/").partition("/")[0]
+                return FINE if release in self._machine.staged else CommandResult(127, "", "no such file")
         raise NotImplementedError(f"the simulated node does not know {command}")
 
     def _script(self, script: str, arguments: list[str]) -> CommandResult:
         match arguments:
+            case [_, *_] if script == OPTION_LINES:
+                return FINE
             case [_, _] if "mkdir -p" in script and "daemon-reload" in script:
                 self._machine.held = True
                 return FINE
@@ -242,6 +250,71 @@ def read_mark(world: World) -> str | None:
     if not world.database.reachable:
         raise unreachable("database")
     return world.database.contract_mark
+
+
+class SimulatedTrust:
+    """The variable, and the rows that remember it; a transaction that ends half-way leaves the rows as they were."""
+
+    def __init__(self, world: World, database: inventory.Database) -> None:
+        self.database = database
+        self._world = world
+
+    @contextmanager
+    def connected(self) -> Iterator[SimulatedTrust]:
+        self._answer()
+        yield self
+
+    def _answer(self) -> None:
+        hand_over()
+        if not self._world.database.reachable:
+            raise unreachable("database")
+
+    def rows(self) -> dict[str, bool]:
+        self._answer()
+        return dict(self._world.database.trusted_before)
+
+    @contextmanager
+    def locked(self, *, make: bool = False) -> Iterator[dict[str, bool]]:
+        before = self.rows()
+        try:
+            yield dict(before)
+            self._answer()
+        except BaseException:
+            self._world.database.trusted_before = before
+            raise
+
+    def remember(self, name: str, *, previous: bool) -> None:
+        self._world.database.trusted_before = {**self._world.database.trusted_before, name: previous}
+
+    def forget(self, name: str) -> None:
+        self._world.database.trusted_before = {}
+
+    def value(self) -> bool:
+        self._answer()
+        return self._world.database.trusts
+
+    def set(self, value: bool) -> None:
+        self._answer()
+        self._world.set_trust(value)
+        self._answer()
+
+
+def login_facts(world: World) -> LoginFacts:
+    """A server with a binary log, and a login that may do all but what the server itself must allow."""
+    hand_over()
+    if not world.database.reachable:
+        raise unreachable("database")
+    grants = ("GRANT ALL PRIVILEGES ON `glance`.* TO `glance`@`%`",)
+    return LoginFacts("10.11.14-MariaDB", "glance@%", grants, binary_log=True, trusts_creators=world.database.trusts)
+
+
+def database_facts(world: World) -> DatabaseFacts:
+    """What the database says before its schema changes."""
+    login = login_facts(world)
+    world.look("database")
+    world.look("transactions")
+    heads = tuple(sorted(world.database.heads))
+    return DatabaseFacts(login, heads, world.database.transactions, leftovers=())
 
 
 class SimulatedDatabase:

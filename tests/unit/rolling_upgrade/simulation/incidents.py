@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rolling_upgrade.decisions.schema_checks import OpenTransaction
 from rolling_upgrade.sensors.drained import CUT, PUT_BACK, WAIT_ON
 from tests.unit.rolling_upgrade.simulation.simulation import Simulation
 from tests.unit.rolling_upgrade.simulation.workflow import FINISHED, Run, TaskInstance
@@ -137,6 +138,13 @@ def database_unreachable(simulation: Simulation, which: int) -> Lift:
     return lambda: setattr(database, "reachable", True)
 
 
+def long_transaction(simulation: Simulation, which: int) -> Lift:
+    database = simulation.world.database
+    simulation.world.disturb("transactions")
+    database.transactions = (OpenTransaction("report", "198.18.26.77", "glance", 3600, ""),)
+    return lambda: setattr(database, "transactions", ())
+
+
 def worker_killed(simulation: Simulation, which: int) -> None:
     workers = [
         actor for actor in simulation.actors if not actor.dead and not actor.gone and not _waits(simulation, actor)
@@ -266,6 +274,7 @@ KINDS: dict[str, Callable[[Simulation, int], Lift | None]] = {
         answer,
         slow_transfer,
         database_unreachable,
+        long_transaction,
         triggerer_restart,
         clear_failed,
         clear_any,

@@ -33,6 +33,7 @@ class Invariants:
             "start": self._started,
             "phase": self._phase,
             "forget": self._forgotten,
+            "trusts no more": self._distrusted,
         }
         self.world.observers.append(self.observe)
         simulation.on_success.append(self._succeeded)
@@ -40,7 +41,8 @@ class Invariants:
     def observe(self, change: Change) -> None:
         if change.what == "start" and change.release == self.world.old.version and not self.world.serves_old:
             self._break(f"{change.node} is started on {change.release}, which cannot use the schema any more")
-        if change.actor is not None and change.actor.task_id == "plan":
+        # A plan puts back what an earlier run has left of its trust, and that alone.
+        if change.actor is not None and change.actor.task_id == "plan" and change.what != "trusts no more":
             self._break(f"{change.actor.label} changes the world: {change.what}")
         check = self._checks.get(change.what)
         if check is not None and change.actor is not None:
@@ -57,9 +59,14 @@ class Invariants:
         if len(out) > 1:
             self._break(f"{' and '.join(out)} are taken out at once, the last by {actor.label}")
         if change.before == "takes":
+            self._may_come_back(change, actor)
             self._enough_left(change, actor)
             if actor.task_id.endswith(".take_out"):
                 self._in_its_turn(actor)
+
+    def _may_come_back(self, change: Change, actor: Actor) -> None:
+        if self._target(actor) == self.world.old.version and not self.world.serves_old:
+            self._break(f"{actor.label} takes out {change.node}, and what it is to run cannot use the schema any more")
 
     def _enough_left(self, change: Change, actor: Actor) -> None:
         servers = self.world.balancers[change.balancer].servers
@@ -154,6 +161,10 @@ class Invariants:
             self._break(f"{actor.label} starts {change.phase.value} during a backup")
         if change.phase is Phase.EXPAND and not db.backups:
             self._break(f"{actor.label} expands without a backup")
+        if change.phase is not Phase.MIGRATE and not db.trusts:
+            self._break(f"{actor.label} starts {change.phase.value}, which could not make its triggers")
+        if change.phase is not Phase.MIGRATE and db.transactions:
+            self._may_wait(change.phase, actor)
         done = {Phase.EXPAND: db.expanded, Phase.CONTRACT: db.contracted}.get(change.phase, False)
         if done:
             self._break(f"{actor.label} starts {change.phase.value}, which is done")
@@ -166,6 +177,15 @@ class Invariants:
     def _forgotten(self, change: Change, actor: Actor) -> None:
         if not self.world.serves_old:
             self._break(f"{actor.label} takes away the record that contract has begun")
+
+    def _distrusted(self, change: Change, actor: Actor) -> None:
+        for unit in self.world.running_phases():
+            if unit.phase is not Phase.MIGRATE:
+                self._break(f"{actor.label} takes from {unit.phase.value} what it needs to make its triggers")
+
+    def _may_wait(self, phase: Phase, actor: Actor) -> None:
+        if not self.world.disturbed_since_look(actor, "transactions"):
+            self._break(f"{actor.label} starts {phase.value} behind a long transaction")
 
     def _all_proven(self, actor: Actor) -> None:
         new = self.world.new.version

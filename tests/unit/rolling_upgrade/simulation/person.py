@@ -58,14 +58,28 @@ def assert_refused(simulation: Simulation) -> None:
     assert simulation.world.database.holder == claimed
 
 
-def clear_what_went_back(simulation: Simulation) -> bool:
-    """Clear the first node of a rollback that was begun before contract; False where there was none."""
+def clear_what_went_back(simulation: Simulation, step: str = "") -> TaskInstance | None:
+    """Clear a step of the first node of a rollback that came that far before contract; returns it, if there is one.
+
+    ``stop`` is cleared after a power cut: to that step the node is stopped already, and only the start asks.
+    """
+    world = simulation.world
+    step = step or world.random.choice(("take_out", "drained", "stop"))
     for run in simulation.runs:
-        if run.goes_back and run.target == simulation.world.old.version:
-            clear(simulation, run, run.instances["nodes.take_out", 0])
+        instance = run.instances.get((f"nodes.{step}", 0))
+        if run.goes_back and run.target == world.old.version and instance and instance.state in ("success", "failed"):
+            if step == "stop":
+                _cut_power(world, node_of(run, instance))
+            clear(simulation, run, instance)
             until_quiet(simulation)
-            return True
-    return False
+            return instance
+    return None
+
+
+def _cut_power(world: World, node: str) -> None:
+    world.machines[node].starts_at_boot = False
+    world.power_off(node)
+    world.power_on(node)
 
 
 def is_whole(world: World, release: str) -> bool:
@@ -145,6 +159,7 @@ def _as_it_stands(world: World) -> object:
         {n: (m.current, m.runs, m.unit, m.held, sorted(m.staged), sorted(m.phases)) for n, m in world.machines.items()},
         [server.admin for name in world.machines for server in world.servers_of(name)],
         (database.heads, database.contract_mark, database.half_contracted, dict(database.backups)),
+        (database.trusts, dict(database.trusted_before)),
     )
 
 

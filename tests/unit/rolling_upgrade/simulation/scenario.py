@@ -10,7 +10,7 @@ from importlib import import_module
 from rolling_upgrade.fleet.inventory import PROJECT_ROOT, Fleet
 from tests.unit.rolling_upgrade.simulation.beneath import REAL_CATALOGUE, Beneath
 from tests.unit.rolling_upgrade.simulation.incidents import Incident, Lift, form, strike
-from tests.unit.rolling_upgrade.simulation.invariants import Invariants
+from tests.unit.rolling_upgrade.simulation.invariants import BrokenError, Invariants
 from tests.unit.rolling_upgrade.simulation.person import assert_refused, clear_what_went_back, is_whole, see_through
 from tests.unit.rolling_upgrade.simulation.simulation import Simulation
 from tests.unit.rolling_upgrade.simulation.workflow import Graph, Run
@@ -70,7 +70,12 @@ def fleet_of(scenario: Scenario) -> Fleet:
                 {"name": f"lb{i}", "connection": f"lb{i}", "backend": "glance_api"}
                 for i in range(1, scenario.balancers + 1)
             ],
-            "database": {"connection": "db", "service_connection": "db2", "name": "glance"},
+            "database": {
+                "connection": "db",
+                "service_connection": "db2",
+                "name": "glance",
+                "set_log_bin_trust": True,
+            },
             "releases": {"archives": "/releases"},
             "backup": {"directory": "/backups"},
             "config": {"templates": "glance"},
@@ -145,3 +150,5 @@ def _assert_upgraded(played: Played, run: Run) -> None:
     assert run.state == "success"
     assert is_whole(world, world.new.version)
     assert world.database.contracted
+    if world.database.trusts or world.database.trusted_before:
+        raise BrokenError("the server has not got its own setting back")

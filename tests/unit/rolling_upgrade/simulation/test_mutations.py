@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from rolling_upgrade.decisions import drain, phases, planning, proof, rotation, turns
+from rolling_upgrade.decisions import drain, phases, planning, proof, rotation, schema_checks, turns
 from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.evidence.record import record
-from rolling_upgrade.hooks import fleet_proof, phase
+from rolling_upgrade.hooks import fleet_proof, log_bin_trust, phase
 from rolling_upgrade.hooks.unit import ServiceUnit
-from rolling_upgrade.operators import plan, service
+from rolling_upgrade.operators import closing, plan, service, way_back
 from rolling_upgrade.operators import rotation as rotation_operators
-from rolling_upgrade.triggers import healthy
+from rolling_upgrade.triggers import drained, healthy
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, replace_everywhere, simulated
 from tests.unit.rolling_upgrade.simulation.invariants import BrokenError
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
@@ -101,7 +101,7 @@ def open_on_the_way_back(index: int, last: Mapping[str, str | None], step: str, 
     return unfinished_before(index, last, step, first) if first else []
 
 
-def nothing_against(*_: Any) -> list[str]:
+def nothing_against(*_: Any, **__: Any) -> list[str]:
     return []
 
 
@@ -111,6 +111,10 @@ def always_start(unit: Any, *, phase_done: bool) -> Any:
 
 def passes(*_: Any, **__: Any) -> None:
     return None
+
+
+def nothing_done(*_: Any) -> str:
+    return ""
 
 
 @dataclass(frozen=True)
@@ -193,18 +197,46 @@ MUTATIONS = {
         after=(0, 60),
         begins="no_old_services",
     ),
+    "expand and contract do not look for long transactions": Mutation(
+        [(schema_checks.why_not_transactions, nothing_against)], ["long_transaction"]
+    ),
+    "nobody lets the server trust creators of triggers": Mutation([(log_bin_trust.allow, nothing_done)], []),
+    "trust is taken from a phase that runs": Mutation(
+        [((log_bin_trust, "refuse_running_phase"), passes)], ["new_run"], nodes=2, after=(200, 300)
+    ),
+    "neither phases nor verify put trust back": Mutation(
+        [(log_bin_trust.put_back_after_phase, passes), ((closing, "put_back_when_idle"), nothing_done)], []
+    ),
     "a start does not wait for migrate": Mutation(
         [(service._refuse_too_early, passes)], ["mark_failed", "mark_success"], after=(0, 60), begins="expand"
     ),
-    "neither the plan of a rollback nor its starts ask whether contract has begun": Mutation(
-        [((plan, "contract_began"), passes), ((service, "contract_began"), passes)],
+    "neither the plan of a rollback nor its steps ask whether contract has begun": Mutation(
+        [((plan, "contract_began"), passes), ((way_back, "contract_began"), passes)],
         ["power_off"],
-        after=(0, 60),
+        after=(10, 40),
         begins="contract",
         goes_back=True,
     ),
+    "take_out on the way back does not ask": Mutation(
+        [((rotation_operators, "refuse_contracted"), passes)],
+        ["roll_back"],
+        nodes=2,
+        after=(0, 100),
+        begins="new_node_in.start",
+    ),
+    "a drain that is lost on the way back is set again unasked": Mutation(
+        [((drained, "refuse_contracted"), passes)],
+        ["roll_back"],
+        nodes=2,
+        after=(0, 100),
+        begins="new_node_in.start",
+    ),
     "a start on the way back does not ask for the schema": Mutation(
-        [(service._refuse_contracted, passes)], ["roll_back"], begins="new_node_in.start", goes_back=True
+        [((service, "refuse_contracted"), passes)],
+        ["roll_back"],
+        nodes=2,
+        after=(0, 100),
+        begins="new_node_in.start",
     ),
     "a turn on the way back opens early": Mutation(
         [(turns.unfinished_before, open_on_the_way_back)], ["roll_back"], begins="new_node_in.start", goes_back=True

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, simulated
 from tests.unit.rolling_upgrade.simulation.incidents import KINDS, Incident, give_up
-from tests.unit.rolling_upgrade.simulation.person import assert_refused, is_whole, until_quiet
+from tests.unit.rolling_upgrade.simulation.person import assert_refused, clear_what_went_back, is_whole, until_quiet
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
 from tests.unit.rolling_upgrade.simulation.strategies import few_nodes, scenarios
 
@@ -53,14 +53,14 @@ def ends_well(beneath: Beneath, scenario: Scenario) -> None:
 
 
 @pytest.mark.timeout(300)
-@checked(200)
+@checked(140)
 @given(scenario=scenarios(few_nodes, begins=("", "", "new_node_in.start"), goes_back=(False, False, True)))
 def test_nothing_that_must_never_happen_happens_and_the_upgrade_ends_well(beneath: Beneath, scenario: Scenario) -> None:
     ends_well(beneath, scenario)
 
 
 @pytest.mark.timeout(300)
-@checked(150)
+@checked(60)
 @given(
     scenario=scenarios(
         st.integers(2, 3),
@@ -111,6 +111,21 @@ def test_a_half_done_upgrade_is_taken_back_from_every_node(beneath: Beneath) -> 
     assert is_whole(world, "26.1.0")
     assert world.database.expanded
     assert not world.database.half_contracted
+
+
+@pytest.mark.parametrize("step", ["take_out", "drained"])
+def test_no_step_of_a_rollback_takes_a_node_away_after_contract(beneath: Beneath, step: str) -> None:
+    played = play(beneath, Scenario(incidents=[Incident(500, "roll_back", 1, None)]))
+    simulation = played.simulation
+    rest_of(played)
+    assert [run.goes_back for run in simulation.runs[:2]] == [False, True]
+
+    cleared = clear_what_went_back(simulation, step)
+
+    played.raise_if_broken()
+    assert cleared is not None
+    assert "contract to 28.1.0 has begun: 26.1.0 cannot use it" in cleared.failure
+    assert is_whole(simulation.world, "28.1.0")
 
 
 def test_a_node_that_is_alone_is_never_taken_out(beneath: Beneath) -> None:

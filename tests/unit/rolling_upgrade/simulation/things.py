@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rolling_upgrade.decisions.claims import Holder
 from rolling_upgrade.decisions.phases import Phase
+from rolling_upgrade.decisions.schema_checks import OpenTransaction
 from rolling_upgrade.hooks.balancer import Admin
 from tests.unit.rolling_upgrade.simulation.actors import Actor
 
@@ -120,6 +121,11 @@ class Database:
     """A dump is made, or a phase begins."""
     holder: Holder | None = None
     """The row of the claims."""
+    trusts: bool = False
+    """The server lets every login make triggers; beside its binary log expand and contract need that."""
+    trusted_before: dict[str, bool] = field(default_factory=dict)
+    """The rows that remember what ``trusts`` was."""
+    transactions: tuple[OpenTransaction, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,11 @@ class World:
             self.database.contract_mark = release
             self.changed(Change("mark" if release else "forget", current(), release=release or ""))
 
+    def set_trust(self, value: bool) -> None:
+        if self.database.trusts != value:
+            self.database.trusts = value
+            self.changed(Change("trusts" if value else "trusts no more", current()))
+
     def running_phases(self) -> list[PhaseUnit]:
         return [unit for machine in self.machines.values() for unit in machine.phases.values() if unit.running]
 
