@@ -33,7 +33,8 @@ class TakeOutOperator(NodeOperator):
             return record(f"runs {step.release} and is in rotation: passed over", changed=False, passed_over=True)
         if step.plan.goes_back:
             refuse_contracted(
-                step,
+                step.fleet,
+                step.release,
                 safe=f"{step.node.name} is as it was, and no request is affected.",
                 next_step="leave this run; the fleet stays on the release that it was contracted for",
             )

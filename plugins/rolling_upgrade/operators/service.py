@@ -178,7 +178,8 @@ class StartOperator(NodeOperator):
         if not proven:
             if step.plan.goes_back:
                 refuse_contracted(
-                    step,
+                    step.fleet,
+                    step.release,
                     safe=f"{step.node.name} was not started and is out of rotation; the other nodes serve.",
                     next_step="upgrade this node again with a run of the upgrade",
                 )

@@ -17,6 +17,7 @@ from rolling_upgrade.hooks.cut import cut
 from rolling_upgrade.hooks.node import NodeHook
 from rolling_upgrade.hooks.put_back import put_back
 from rolling_upgrade.hooks.sessions import open_sessions
+from rolling_upgrade.operators.way_back import refuse_contracted
 from rolling_upgrade.triggers.waiting import Ask, Wait, WaitTrigger
 
 
@@ -98,6 +99,13 @@ class DrainedTrigger(WaitTrigger):
 
     def _drain_again(self, wait: Wait, balancers: Balancers, lost_on: tuple[str, ...]) -> None:
         """Set a lost drain again; a node that is back in rotation may only leave as any node may."""
+        if wait.plan.goes_back:
+            refuse_contracted(
+                wait.fleet,
+                wait.release,
+                safe="nothing was cut.",
+                next_step="leave this run; the fleet stays on the release that it was contracted for",
+            )
         server = wait.node.server_name
         least = wait.fleet.defaults.min_in_rotation
         reasons = why_not_take_out(server, balancers.names, balancers.views(), least)

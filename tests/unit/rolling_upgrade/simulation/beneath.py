@@ -42,6 +42,8 @@ from tests.unit.rolling_upgrade.simulation.hooks import (
     SimulatedDatabase,
     SimulatedNode,
     SimulatedTrust,
+    read_mark,
+    set_mark,
     simulated_lock,
     unreachable,
 )
@@ -117,8 +119,9 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
         (database_facts.read_login_facts, lambda asked: simulated_login_facts(under.world)),
         (database.service_login, lambda asked: SimpleNamespace(login="glance")),
         (dump_lock.dump_lock, lambda asked: simulated_lock(under.world)),
-        (contract_mark.mark_contract, lambda asked, release: None),
-        (contract_mark.forget_contract, lambda asked: None),
+        (contract_mark.mark_contract, lambda asked, release: set_mark(under.world, release)),
+        (contract_mark.forget_contract, lambda asked: set_mark(under.world, None)),
+        (contract_mark.contract_began, lambda asked: read_mark(under.world)),
         (dump_lock.no_dump_runs, lambda asked: simulated_lock(under.world)),
     ]
     for real, stand_in in instead:
@@ -127,11 +130,12 @@ def _replace_names(patch: pytest.MonkeyPatch, under: Beneath) -> None:
 
 def _replace_parts(patch: pytest.MonkeyPatch, under: Beneath) -> None:
     def states(*, dag_id: str, run_ids: Sequence[str], task_ids: Sequence[str]) -> Any:
-        return under.simulation.states(run_ids, task_ids)
+        return under.simulation.states(dag_id, run_ids, task_ids)
 
     def count(dag_id: str, *, run_ids: Sequence[str], states: Sequence[str]) -> int:
         hand_over()
-        return sum(run.run_id in run_ids and run.state in states for run in under.simulation.runs)
+        runs = [run for run in under.simulation.runs if run.graph.dag_id == dag_id and run.run_id in run_ids]
+        return sum(run.state in states for run in runs)
 
     def answer(node: Any, port: int, probe: Any) -> str | None:
         hand_over()

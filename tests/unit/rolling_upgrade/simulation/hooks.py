@@ -244,6 +244,20 @@ def simulated_lock(world: World) -> Iterator[None]:
         world.database.locked = False
 
 
+def set_mark(world: World, release: str | None) -> None:
+    """Write or take away the row that says that contract has begun; the answer may be lost on its way."""
+    read_mark(world)
+    world.mark_contract(release)
+    read_mark(world)
+
+
+def read_mark(world: World) -> str | None:
+    hand_over()
+    if not world.database.reachable:
+        raise unreachable("database")
+    return world.database.contract_mark
+
+
 class SimulatedTrust:
     """The variable, and the rows that remember it; a transaction that ends half-way leaves the rows as they were."""
 

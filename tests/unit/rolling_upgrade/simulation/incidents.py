@@ -36,10 +36,19 @@ def _pick(choices: Sequence[Any], which: int) -> Any:
 
 
 def _node(simulation: Simulation, which: int) -> str:
-    """Every other time the node that is out, since that is where it hurts."""
+    """Every other time a node that is out, or that runs a phase of the database, since that is where it hurts."""
     world = simulation.world
-    out = [n for n in world.machines if any(server.taken for server in world.servers_of(n))]
-    return str(_pick(out if out and which % 2 else list(world.machines), which // 2))
+    hurts = [
+        name
+        for name, machine in world.machines.items()
+        if any(server.taken for server in world.servers_of(name)) or any(u.running for u in machine.phases.values())
+    ]
+    return str(_pick(hurts if hurts and which % 2 else list(world.machines), which // 2))
+
+
+def _goes_back(simulation: Simulation) -> bool:
+    """Whether it is a rollback that has the fleet now."""
+    return bool(simulation.holder and simulation.holder.goes_back)
 
 
 def _balancer(simulation: Simulation, which: int) -> str:
@@ -77,10 +86,12 @@ def power_off_no_boot(simulation: Simulation, which: int) -> Lift:
 
 
 def crash_loop(simulation: Simulation, which: int) -> Lift:
+    """The release that the run brings does not come up on a node."""
     world = simulation.world
     machine = world.machines[_node(simulation, which)]
-    machine.crashes.add(world.new.version)
-    return lambda: machine.crashes.discard(world.new.version)
+    release = (world.old if _goes_back(simulation) else world.new).version
+    machine.crashes.add(release)
+    return lambda: machine.crashes.discard(release)
 
 
 def path_cut(simulation: Simulation, which: int) -> Lift:
@@ -91,11 +102,11 @@ def path_cut(simulation: Simulation, which: int) -> Lift:
 
 
 def orphan(simulation: Simulation, which: int) -> Lift:
-    """A worker of the old release outlives its master and listens on."""
+    """A worker of the release that the run takes away outlives its master and listens on."""
     world = simulation.world
     name = _node(simulation, which)
     if world.machines[name].powered:
-        world.leave_orphan(name, world.old.version)
+        world.leave_orphan(name, (world.new if _goes_back(simulation) else world.old).version)
     return lambda: world.leave_orphan(name, "")
 
 
@@ -147,7 +158,7 @@ def triggerer_restart(simulation: Simulation, which: int) -> None:
 
 
 def _waits(simulation: Simulation, actor: Any) -> bool:
-    return bool(simulation.graph.steps[actor.task_id].waits)
+    return bool(simulation.run(actor.run_id).graph.steps[actor.task_id].waits)
 
 
 # --- people --------------------------------------------------------------------------------------------------------
@@ -183,13 +194,13 @@ def mark_failed(simulation: Simulation, which: int) -> None:
 
 def mark_success(simulation: Simulation, which: int) -> None:
     """Somebody passes over a failed task by hand; what follows begins without it."""
-    sources = {step.mapped_over for step in simulation.graph.steps.values()}
+    sources = {step.mapped_over for run in simulation.runs for step in run.graph.steps.values()}
     if found := [pair for pair in _instances(simulation, "failed") if pair[1].step.task_id not in sources]:
         run, instance = _pick(found, which)
         simulation.world.note(f"person: marks {run.run_id} {instance} success")
         run.passed_over_by_hand = True
         simulation.finish(run, instance, "success")
-        for follower in simulation.graph.after(instance.step.task_id):
+        for follower in run.graph.after(instance.step.task_id):
             for one in run.by_task[follower]:
                 if one.state == "upstream_failed":
                     one.state = None
@@ -206,24 +217,39 @@ def answer(simulation: Simulation, which: int) -> None:
 
 
 def form(simulation: Simulation, which: int) -> dict[str, Any]:
-    """A request over the whole fleet, in an order of its own."""
+    """A request for an upgrade of the whole fleet."""
+    return {"target_release": simulation.world.new.version, **form_of_rollback(simulation, which)}
+
+
+def form_of_rollback(simulation: Simulation, which: int) -> dict[str, Any]:
+    """A request over the whole fleet, in an order of its own; the release before is found by the run."""
     names = list(simulation.world.machines)
     turn = which % len(names)
     order = names[turn:] + names[:turn]
     return {
-        "target_release": simulation.world.new.version,
         "nodes": order[::-1] if which % 2 else order,
         "on_drain_timeout": _pick(("hold", "ask", "cut", "hold"), which // 2),
     }
 
 
-def new_run(simulation: Simulation, which: int) -> None:
-    """The run is marked failed, and a new one is triggered with another order of nodes."""
+def give_up(simulation: Simulation) -> None:
+    """Mark the runs that are open as failed."""
     for run in simulation.runs:
         if run.state not in FINISHED:
             simulation.world.note(f"person: marks {run.run_id} failed")
             simulation.mark_run_failed(run)
+
+
+def new_run(simulation: Simulation, which: int) -> None:
+    """The run is marked failed, and a new one is triggered with another order of nodes."""
+    give_up(simulation)
     simulation.trigger(**form(simulation, which))
+
+
+def roll_back(simulation: Simulation, which: int) -> None:
+    """Whatever is open is given up, and the fleet goes back to the release before."""
+    give_up(simulation)
+    simulation.trigger(goes_back=True, **form_of_rollback(simulation, which))
 
 
 def second_run(simulation: Simulation, which: int) -> None:
@@ -255,6 +281,7 @@ KINDS: dict[str, Callable[[Simulation, int], Lift | None]] = {
         mark_failed,
         mark_success,
         new_run,
+        roll_back,
         second_run,
     )
 }

@@ -37,18 +37,24 @@ class Simulation:
     world: World
     fleet: Fleet
     graph: Graph
+    way_back: Graph
+    """The workflow of a rollback."""
     runs: list[Run] = field(default_factory=list)
     actors: list[Actor] = field(default_factory=list)
     on_success: list[Callable[[Run, TaskInstance], None]] = field(default_factory=list)
 
     # --- runs --------------------------------------------------------------------------------------------------
 
-    def trigger(self, **form: Any) -> Run:
-        run = Run(self.graph, f"run{len(self.runs) + 1}", form, self._begin)
+    def trigger(self, *, goes_back: bool = False, **form: Any) -> Run:
+        graph = self.way_back if goes_back else self.graph
+        run = Run(graph, f"run{len(self.runs) + 1}", form, self._begin, goes_back=goes_back)
         self.runs.append(run)
-        self.world.note(f"person: triggers {run.run_id} with {form}")
+        self.world.note(f"person: triggers {'rollback' if goes_back else 'upgrade'} {run.run_id} with {form}")
         run.start()
         return run
+
+    def run(self, run_id: str) -> Run:
+        return next(run for run in self.runs if run.run_id == run_id)
 
     def _begin(self, run: Run, instance: TaskInstance) -> None:
         instance.made_at = self.world.clock
@@ -58,7 +64,7 @@ class Simulation:
         actor = Actor(f"{run.run_id} {instance}", lambda: self._attempt(run, instance, actor, work))
         actor.task_id, actor.run_id, actor.map_index = instance.step.task_id, run.run_id, instance.map_index
         actor.node = node_of(run, instance)
-        instance.actor = actor
+        instance.actor, run.acted_at = actor, self.world.step
         instance.state = "deferred" if instance.step.waits else "running"
         self.actors.append(actor)
 
@@ -81,6 +87,7 @@ class Simulation:
 
     def finish(self, run: Run, instance: TaskInstance, state: str) -> None:
         self.world.step += 1
+        run.acted_at = self.world.step
         reason = instance.failure.split("\n")[0] if state == "failed" else ""
         self.world.note(f"{run.run_id} {instance}: {state} {reason}")
         if state == "success":
@@ -182,12 +189,12 @@ class Simulation:
             "dag_run": SimpleNamespace(start_date=datetime.now(UTC), run_id=run.run_id),
         }
 
-    def states(self, run_ids: Sequence[str], task_ids: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    def states(self, dag_id: str, run_ids: Sequence[str], task_ids: Sequence[str]) -> dict[str, dict[str, str | None]]:
         """Airflow's answer to the question for states of tasks."""
         hand_over()
         answer: dict[str, dict[str, str | None]] = {}
         for run in self.runs:
-            if run.run_id in run_ids:
+            if run.graph.dag_id == dag_id and run.run_id in run_ids:
                 found = [instance for task_id in task_ids for instance in run.by_task[task_id]]
                 answer[run.run_id] = {
                     i.step.task_id if i.map_index < 0 else f"{i.step.task_id}_{i.map_index}": i.state for i in found

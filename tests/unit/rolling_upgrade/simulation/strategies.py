@@ -13,7 +13,7 @@ from tests.unit.rolling_upgrade.simulation.scenario import Scenario
 
 MANY_EXAMPLES = 600
 MANY_STEPS = 250
-"""A fleet of three takes about 350 steps, so a few incidents are spread over all of it."""
+"""A fleet of three takes about 800 steps, so a few incidents are spread over all of it."""
 
 
 def scenarios(
@@ -22,6 +22,8 @@ def scenarios(
     most_incidents: int = 8,
     kinds: Sequence[str] = tuple(sorted(KINDS)),
     after: tuple[int, int] | None = None,
+    begins: Sequence[str] = ("",),
+    goes_back: Sequence[bool] = (False,),
 ) -> st.SearchStrategy[Scenario]:
     """Upgrades of fleets of that size, with incidents of these kinds, each so many steps after the one before it."""
     incidents = st.builds(
@@ -40,6 +42,8 @@ def scenarios(
         seed=st.integers(0, 2**32),
         incidents=st.lists(incidents, max_size=most_incidents if kinds else 0),
         goes_on=st.integers(0, 300),
+        begins=st.sampled_from(begins),
+        goes_back=st.sampled_from(goes_back),
     )
 
 

@@ -17,9 +17,9 @@ from rolling_upgrade.decisions.rotation import ServerView
 from rolling_upgrade.evidence.record import record
 from rolling_upgrade.hooks import fleet_proof, log_bin_trust, phase
 from rolling_upgrade.hooks.unit import ServiceUnit
-from rolling_upgrade.operators import closing, service
+from rolling_upgrade.operators import closing, plan, service, way_back
 from rolling_upgrade.operators import rotation as rotation_operators
-from rolling_upgrade.triggers import healthy
+from rolling_upgrade.triggers import drained, healthy
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, replace_everywhere, simulated
 from tests.unit.rolling_upgrade.simulation.invariants import BrokenError
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
@@ -97,6 +97,10 @@ def missing_is_finished(index: int, last: Mapping[str, str | None], step: str, f
     return [i for i in range(index) if last.get(f"{step}_{i}") not in ("success", None)]
 
 
+def open_on_the_way_back(index: int, last: Mapping[str, str | None], step: str, first: str | None) -> Any:
+    return unfinished_before(index, last, step, first) if first else []
+
+
 def nothing_against(*_: Any, **__: Any) -> list[str]:
     return []
 
@@ -123,6 +127,10 @@ class Mutation:
     nodes: int = 3
     after: tuple[int, int] | None = None
     """The steps among which they strike, where chance would seldom find them."""
+    begins: str = ""
+    """The task whose beginning they follow, for the same reason."""
+    goes_back: bool = False
+    """It is rolled back in the end, whatever has happened."""
 
 
 MUTATIONS = {
@@ -146,6 +154,8 @@ MUTATIONS = {
             ((service.StopOperator, "step"), stop_what_runs),
         ],
         ["slow_transfer"],
+        after=(0, 60),
+        begins="new_node_out.take_out",
     ),
     "stop does not look, sockets do not count, and a lost drain is not noticed": Mutation(
         [
@@ -154,6 +164,8 @@ MUTATIONS = {
             ((service.StopOperator, "step"), stop_what_runs),
         ],
         ["balancer_restart"],
+        after=(0, 60),
+        begins="new_node_out.take_out",
     ),
     "stop does not look whether the node is new": Mutation(
         [((service.StopOperator, "step"), stop_what_runs)], ["clear_any"]
@@ -161,7 +173,8 @@ MUTATIONS = {
     "a failed node has finished": Mutation(
         [(turns.unfinished_before, failed_is_finished)],
         ["crash_loop"],
-        after=(200, 300),
+        after=(0, 100),
+        begins="migrate",
     ),
     "a node that has not begun has finished": Mutation([(turns.unfinished_before, missing_is_finished)], []),
     "a node is returned unproven": Mutation(
@@ -179,7 +192,10 @@ MUTATIONS = {
         nodes=4,
     ),
     "contract asks for no proof": Mutation(
-        [(fleet_proof.why_old_services_may_remain, nothing_against)], ["orphan"], after=(250, 450)
+        [(fleet_proof.why_old_services_may_remain, nothing_against)],
+        ["orphan"],
+        after=(0, 60),
+        begins="no_old_services",
     ),
     "expand and contract do not look for long transactions": Mutation(
         [(schema_checks.why_not_transactions, nothing_against)], ["long_transaction"]
@@ -192,7 +208,38 @@ MUTATIONS = {
         [(log_bin_trust.put_back_after_phase, passes), ((closing, "put_back_when_idle"), nothing_done)], []
     ),
     "a start does not wait for migrate": Mutation(
-        [(service._refuse_too_early, passes)], ["mark_failed", "mark_success"]
+        [(service._refuse_too_early, passes)], ["mark_failed", "mark_success"], after=(0, 60), begins="expand"
+    ),
+    "neither the plan of a rollback nor its steps ask whether contract has begun": Mutation(
+        [((plan, "contract_began"), passes), ((way_back, "contract_began"), passes)],
+        ["power_off"],
+        after=(10, 40),
+        begins="contract",
+        goes_back=True,
+    ),
+    "take_out on the way back does not ask": Mutation(
+        [((rotation_operators, "refuse_contracted"), passes)],
+        ["roll_back"],
+        nodes=2,
+        after=(0, 100),
+        begins="new_node_in.start",
+    ),
+    "a drain that is lost on the way back is set again unasked": Mutation(
+        [((drained, "refuse_contracted"), passes)],
+        ["roll_back"],
+        nodes=2,
+        after=(0, 100),
+        begins="new_node_in.start",
+    ),
+    "a start on the way back does not ask for the schema": Mutation(
+        [((service, "refuse_contracted"), passes)],
+        ["roll_back"],
+        nodes=2,
+        after=(0, 100),
+        begins="new_node_in.start",
+    ),
+    "a turn on the way back opens early": Mutation(
+        [(turns.unfinished_before, open_on_the_way_back)], ["roll_back"], begins="new_node_in.start", goes_back=True
     ),
 }
 
@@ -207,16 +254,25 @@ def goes_wrong(beneath: Beneath, scenario: Scenario) -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
-def test_a_broken_rule_is_seen(beneath: Beneath, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    mutation = MUTATIONS[name]
-    for real, instead in mutation.broken:
-        if isinstance(real, tuple):
-            place, attribute = real
-            monkeypatch.setattr(place, attribute, instead)
-        else:
-            replace_everywhere(monkeypatch, real, instead)
-    search(
-        scenarios(st.integers(2, mutation.nodes), kinds=sorted(mutation.kinds), after=mutation.after),
-        lambda scenario: goes_wrong(beneath, scenario),
+def strategy_of(mutation: Mutation) -> st.SearchStrategy[Scenario]:
+    return scenarios(
+        st.integers(2, mutation.nodes),
+        kinds=sorted(mutation.kinds),
+        after=mutation.after,
+        begins=(mutation.begins,),
+        goes_back=(mutation.goes_back,),
     )
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_rule_is_seen(beneath: Beneath, name: str) -> None:
+    mutation = MUTATIONS[name]
+    # Undone before what is simulated is undone, which may have replaced the same name.
+    with pytest.MonkeyPatch.context() as patch:
+        for real, instead in mutation.broken:
+            if isinstance(real, tuple):
+                place, attribute = real
+                patch.setattr(place, attribute, instead)
+            else:
+                replace_everywhere(patch, real, instead)
+        search(strategy_of(mutation), lambda scenario: goes_wrong(beneath, scenario))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from rolling_upgrade.decisions.claims import Holder
@@ -88,9 +89,10 @@ class Machine:
     errs: bool = False
     """It answers its checks and fails its users."""
     phases: dict[str, PhaseUnit] = field(default_factory=dict)
-    stops_of_old: int = 0
-    started_otherwise: int = 0
-    """How often the old release was started by a boot or a person."""
+    starts: Counter[str] = field(default_factory=Counter)
+    """How often each release was started, by whomever."""
+    stops: Counter[str] = field(default_factory=Counter)
+    """How often each release was stopped by a task."""
 
     @property
     def answers(self) -> bool:
@@ -108,6 +110,10 @@ class Database:
     expanded: bool = False
     migrated: bool = False
     contracted: bool = False
+    half_contracted: bool = False
+    """Contract has begun and has not ended well: no revision tells, and the old release cannot use the schema."""
+    contract_mark: str | None = None
+    """The row that says to which release contract has begun."""
     backups: dict[str, str] = field(default_factory=dict)
     """Runs that have a dump, with the time when it was begun."""
     backing_up: int = 0

@@ -99,9 +99,19 @@ class Run:
     """One run of the workflow."""
 
     def __init__(
-        self, graph: Graph, run_id: str, params: Mapping[str, Any], begin: Callable[[Run, TaskInstance], None]
+        self,
+        graph: Graph,
+        run_id: str,
+        params: Mapping[str, Any],
+        begin: Callable[[Run, TaskInstance], None],
+        *,
+        goes_back: bool = False,
     ) -> None:
         self.graph, self.run_id, self.params = graph, run_id, dict(params)
+        self.goes_back = goes_back
+        """It is a rollback."""
+        self.acted_at = 0
+        """When one of its tasks last began or ended, in steps of the world."""
         self.state = "running"
         self._begin = begin
         self.passed_over_by_hand = False
@@ -120,6 +130,12 @@ class Run:
     def result(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         instance = self.instances.get((task_id, map_index))
         return instance.xcoms.get(key) if instance else None
+
+    @property
+    def target(self) -> str | None:
+        """The release that its plan leads to, once there is one."""
+        plan = self.result("plan", "plan")
+        return str(plan["target_release"]) if plan else None
 
     @property
     def nodes(self) -> list[str]:

@@ -31,6 +31,8 @@ class World:
         self.random = random.Random(seed)
         self.old, self.new = old, new
         self.machines = {n: Machine(n, old.version, {old.version}, old.version) for n in names}
+        for machine in self.machines.values():
+            machine.starts[old.version] = 1
         self.balancers = {b: Balancer(b, {n: Server() for n in names}) for b in balancers}
         same = old.contracted == new.contracted
         self.database = Database(frozenset({old.contracted}), expanded=same, migrated=same, contracted=same)
@@ -148,8 +150,8 @@ class World:
         machine, before = self.machines[node], self.machines[node].runs or ""
         flight = {b: self.in_flight(node, b) for b in self.balancers}
         cut = ",".join(f"{b}" for b, open_requests in flight.items() if open_requests)
-        if before and before != self.new.version and current() is not None:
-            machine.stops_of_old += 1
+        if before and current() is not None:
+            machine.stops[before] += 1
         machine.stopped_by_task = current() is not None
         if before:
             machine.unit = "deactivating"
@@ -164,8 +166,8 @@ class World:
             return
         machine.held, machine.restarts, machine.stopped_by_task = False, 0, False
         self._launch(machine)
+        machine.starts[machine.current] += 1
         if current() is None:
-            machine.started_otherwise += machine.current != self.new.version
             self.disturb(f"node:{node}")
         self.changed(Change("start", current(), node=node, release=machine.current))
 
@@ -231,6 +233,19 @@ class World:
             return SchemaState.MIGRATE_NEEDED
         return SchemaState.CURRENT if db.contracted else SchemaState.CONTRACT_NEEDED
 
+    @property
+    def serves_old(self) -> bool:
+        """Whether the old release can use the schema as it really is."""
+        return self.old.contracted == self.new.contracted or not (
+            self.database.contracted or self.database.half_contracted
+        )
+
+    def mark_contract(self, release: str | None) -> None:
+        """The row that says that contract has begun; None takes it away."""
+        if self.database.contract_mark != release:
+            self.database.contract_mark = release
+            self.changed(Change("mark" if release else "forget", current(), release=release or ""))
+
     def set_trust(self, value: bool) -> None:
         if self.database.trusts != value:
             self.database.trusts = value
@@ -240,6 +255,9 @@ class World:
         return [unit for machine in self.machines.values() for unit in machine.phases.values() if unit.running]
 
     def start_phase(self, node: str, name: str, phase: Phase, release: str) -> None:
+        db = self.database
+        if phase is Phase.CONTRACT and db.migrated and not db.contracted:
+            db.half_contracted = True
         self.machines[node].phases[name] = PhaseUnit(phase, release, self.random.choice(PHASE_SECONDS))
         self.changed(Change("phase", current(), node=node, phase=phase, release=release))
 
@@ -257,7 +275,8 @@ class World:
             elif unit.phase is Phase.MIGRATE:
                 db.migrated = True
             else:
-                db.contracted, db.heads = True, frozenset({self.new.contracted})
+                db.contracted, db.half_contracted = True, False
+                db.heads = frozenset({self.new.contracted})
         self.changed(Change(f"{unit.phase.value} ends with {unit.status}", None, node=node))
 
     # --- what goes on by itself --------------------------------------------------------------------------------
