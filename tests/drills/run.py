@@ -155,7 +155,12 @@ class Run:
         """Wait until the step asks."""
         task, index = step.key
         path = f"/dags/{self.dag}/dagRuns/{self.id}/taskInstances/{task}/{index}/hitlDetails"
-        until(lambda: self._asked(path), f"the question of {step}", seconds=90, every=EVERY)
+
+        def asked() -> bool:
+            self._refuse_failures()
+            return self._asked(path)
+
+        until(asked, f"the question of {step}", seconds=90, every=EVERY)
 
     def _asked(self, path: str) -> bool:
         try:

@@ -46,6 +46,8 @@ class DrainedSensor(NodeSensor):
             f"- **{WAIT_ON}**: the time begins anew\n"
             f"- **{CUT}**: the service is stopped, and who is still served gets an error\n"
             f"- **{PUT_BACK}**: the node goes back into rotation, and the rollout holds",
+            # Airflow 3.3.2 refuses its own default.
+            params={},
         )
         self._wait_again(asked=True)
 
