@@ -15,7 +15,7 @@ demo: ## a real rolling upgrade on this machine, under load, watched live
 test: ## everything: check, integration tests, an upgrade end to end on the lab
 	@bash $(STEPS)/test.sh
 
-drills: ## every fault of tests/drills/table.py strikes an upgrade on the lab; takes an hour or more
+drills: ## every fault of tests/drills/table.py strikes an upgrade on the lab; takes more than two hours
 	@bash $(STEPS)/drills.sh
 
 check: ## lint, types and unit tests; needs Python 3.11 and its venv module (Debian 12: python3.11-venv)
