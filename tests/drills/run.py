@@ -148,7 +148,7 @@ class Run:
         """Answer the question that the step asks, over the API that Airflow's page uses. Waits for the question."""
         task, index = step.key
         path = f"/dags/{self.dag}/dagRuns/{self.id}/taskInstances/{task}/{index}/hitlDetails"
-        until(lambda: self._asked(path), f"the question of {step}", seconds=60, every=EVERY)
+        until(lambda: self._asks(step, path), f"the question of {step}", seconds=60, every=EVERY)
         self.airflow.api.call("PATCH", path, json={"chosen_options": [option]})
 
     def question(self, step: Step) -> None:
@@ -158,11 +158,14 @@ class Run:
 
         def asked() -> bool:
             self._refuse_failures()
-            return self._asked(path)
+            return self._asks(step, path)
 
         until(asked, f"the question of {step}", seconds=90, every=EVERY)
 
-    def _asked(self, path: str) -> bool:
+    def _asks(self, step: Step, path: str) -> bool:
+        """The step has written its question and left its worker; only then does it take an answer."""
+        if self.instance(step)["state"] != "deferred":
+            return False
         try:
             return not self.airflow.api.call("GET", path).get("response_received")
         except AirflowError as error:

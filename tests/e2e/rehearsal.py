@@ -14,7 +14,6 @@ from typing import Any, Self
 
 from include.demo import lab
 from include.demo.airflow_runner import RunningAirflow
-from include.demo.rest import AirflowError
 from include.lab import settings
 from include.lab.waiting import until
 from rolling_upgrade.errors import UnreachableError
@@ -22,6 +21,7 @@ from rolling_upgrade.fleet import inventory
 from rolling_upgrade.hooks.balancer import BalancerHook
 
 DAG_ID = "glance_rolling_upgrade_lab"
+PARKED = "awaiting_input"
 RUN_SECONDS = 600.0
 SAMPLE_SECONDS = 0.4
 OVER = ("success", "failed", "skipped", "upstream_failed", "removed")
@@ -34,18 +34,18 @@ def on_node(node: str, *command: str) -> str:
 
 
 def question(airflow: RunningAirflow, run_id: str, task: str) -> dict[str, Any]:
-    """Wait until the task asks a person, and return what it asks."""
-    path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails"
+    """Wait until the task waits for a person, and return what it asks.
+
+    The task writes its question before it waits. On SQLite, which locks no rows, Airflow 3.3.2 keeps an answer that
+    comes between the two and tells nobody.
+    """
     found: dict[str, Any] = {}
 
     def asked() -> bool:
         airflow.check()
-        try:
-            found.update(airflow.api.call("GET", path))
-        except AirflowError as error:
-            if error.status != 404:
-                raise
+        if airflow.api.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}")["state"] != PARKED:
             return False
+        found.update(airflow.api.call("GET", _question_path(run_id, task)))
         return not found.get("response_received")
 
     until(asked, f"the question of {task}", seconds=RUN_SECONDS, every=0.5)
@@ -53,9 +53,25 @@ def question(airflow: RunningAirflow, run_id: str, task: str) -> dict[str, Any]:
 
 
 def answer(airflow: RunningAirflow, run_id: str, task: str, option: str) -> None:
-    """Answer it, over the API that Airflow's page uses."""
-    path = f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails"
-    airflow.api.call("PATCH", path, json={"chosen_options": [option]})
+    """Answer it, over the API that Airflow's page uses, until the task has taken the answer.
+
+    It may ask again. Airflow 3.3.2 takes a task for lost that is queued before the end of its worker is noticed, and
+    an answer within a second or two of the question queues it; its next try forgets the answer and asks anew.
+    """
+
+    def taken() -> bool:
+        airflow.check()
+        state = airflow.api.call("GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}")["state"]
+        asks = state == PARKED and not airflow.api.call("GET", _question_path(run_id, task)).get("response_received")
+        if asks:
+            airflow.api.call("PATCH", _question_path(run_id, task), json={"chosen_options": [option]})
+        return state in ("success", "failed")
+
+    until(taken, f"{task} to take the answer", seconds=RUN_SECONDS, every=0.5)
+
+
+def _question_path(run_id: str, task: str) -> str:
+    return f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}/-1/hitlDetails"
 
 
 def main_pids(nodes: list[str]) -> dict[str, str]:
