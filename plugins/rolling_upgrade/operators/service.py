@@ -50,6 +50,7 @@ class StopOperator(NodeOperator):
             return record(f"runs {step.release} already: not stopped", changed=False)
         self._begun = view.active_state in ("deactivating", "inactive", "failed")
         if not why_not_stopped(view):
+            _refuse_to_keep_out(step)
             unit.hold()
             return record("is stopped already", changed=False)
         if not self._begun:
@@ -102,6 +103,24 @@ class StopOperator(NodeOperator):
                 next_step="end what is named on the node by its pid (or allow it: `stop: {kill: true}` in the fleet "
                 "file), then clear this task.",
             )
+
+
+def _refuse_to_keep_out(step: NodeStep) -> None:
+    """A stopped service that nobody took out, as after a loss of power, is kept out only as any node may leave."""
+    server, views = step.node.server_name, step.balancers.views()
+    if is_out(server, step.balancers.names, views):
+        return
+    reasons = why_not_take_out(server, step.balancers.names, views, step.fleet.defaults.min_in_rotation)
+    if reasons:
+        raise PrecheckError(
+            f"{step.node.name} is stopped and was not taken out of rotation, and must not be kept out now: "
+            + "; ".join(reasons)
+            + ".",
+            expected="a node that is out of rotation, or enough servers UP without it and no other node out.",
+            safe="the service may be started, by hand or by a start of the node; rotation is as before.",
+            next_step="start the service on this node again; bring the servers that are named UP; then clear take_out "
+            "of this node with what follows it.",
+        )
 
 
 def _refuse_busy(step: NodeStep, view: NodeView, *, cut: bool) -> None:

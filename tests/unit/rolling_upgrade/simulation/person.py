@@ -69,14 +69,15 @@ def clear_what_went_back(simulation: Simulation, step: str = "") -> TaskInstance
         instance = run.instances.get((f"nodes.{step}", 0))
         if run.goes_back and run.target == world.old.version and instance and instance.state in ("success", "failed"):
             if step == "stop":
-                _cut_power(world, node_of(run, instance))
+                cut_power(world, node_of(run, instance))
             clear(simulation, run, instance)
             until_quiet(simulation)
             return instance
     return None
 
 
-def _cut_power(world: World, node: str) -> None:
+def cut_power(world: World, node: str) -> None:
+    """The node comes back at once, and its service does not."""
     world.machines[node].starts_at_boot = False
     world.power_off(node)
     world.power_on(node)

@@ -14,10 +14,17 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from tests.unit.rolling_upgrade.simulation.beneath import Beneath, simulated
-from tests.unit.rolling_upgrade.simulation.incidents import KINDS, Incident, give_up
-from tests.unit.rolling_upgrade.simulation.person import assert_refused, clear_what_went_back, is_whole, until_quiet
+from tests.unit.rolling_upgrade.simulation.incidents import KINDS, Incident, clear, give_up
+from tests.unit.rolling_upgrade.simulation.person import (
+    assert_refused,
+    clear_what_went_back,
+    cut_power,
+    is_whole,
+    until_quiet,
+)
 from tests.unit.rolling_upgrade.simulation.scenario import Scenario, play, rest_of
 from tests.unit.rolling_upgrade.simulation.strategies import few_nodes, scenarios
+from tests.unit.rolling_upgrade.simulation.workflow import FINISHED
 
 EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "0"))
 """More examples than usual, of another choice each time; 0 is the usual number, always the same ones."""
@@ -126,6 +133,26 @@ def test_no_step_of_a_rollback_takes_a_node_away_after_contract(beneath: Beneath
     assert cleared is not None
     assert "contract to 28.1.0 has begun: 26.1.0 cannot use it" in cleared.failure
     assert is_whole(simulation.world, "28.1.0")
+
+
+def test_a_stopped_node_that_nobody_took_out_is_not_kept_out_beside_another(beneath: Beneath) -> None:
+    played = play(beneath, Scenario(begins="remaining_nodes.switch_release"))
+    simulation, world = played.simulation, played.simulation.world
+    (run,) = simulation.runs
+    done, out = run.nodes[:2]
+    assert all(server.taken for server in world.servers_of(out))
+    cut_power(world, done)
+    stop = run.instances["new_node_out.stop", -1]
+
+    clear(simulation, run, stop, downstream=False)
+    while stop.state not in FINISHED:
+        simulation.go_on()
+
+    played.raise_if_broken()
+    assert stop.state == "failed"
+    assert f"{out} is already out" in stop.failure
+    assert not world.machines[done].held
+    rest_of(played)
 
 
 def test_a_node_that_is_alone_is_never_taken_out(beneath: Beneath) -> None:
